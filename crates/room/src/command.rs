@@ -1,0 +1,122 @@
+//! Commands: what is proposed, replicated and applied.
+//!
+//! A log entry holds a leader's time stamp and a list of commands. Every command is a transaction of its own with one
+//! operation: it either takes effect as a whole, or is refused and leaves no trace but the outcome.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use conclave_types::{
+    AttachmentNumber, DeliveryId, ParticipantName, ProjectId, QueueName, RoomName, RoomUid, Sequence, SessionId, Slot,
+    Timestamp,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub origin: Origin,
+    pub operation: Operation,
+}
+
+/// Who proposed a command, which decides how a repetition of it is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The host itself: timers and dispatch. Never repeated blindly.
+    Host,
+    /// A unary call without a request id: cannot be repeated safely.
+    Call { participant: ParticipantName },
+    /// A unary call with a request id: the first outcome is kept for 10 minutes per (project, participant, id).
+    Request { project: ProjectId, participant: ParticipantName, request_id: Bytes },
+    /// A durable frame of a session: applied once, in order, outcome kept until acknowledged.
+    Session(SessionFrame),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFrame {
+    pub room: RoomUid,
+    pub session: SessionId,
+    pub attachment: AttachmentNumber,
+    pub owner: ParticipantName,
+    pub sequence: Sequence,
+    /// The client holds every durable reply up to here.
+    pub acknowledged: Sequence,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    CreateRoom {
+        slot: Slot,
+        project: ProjectId,
+        room: RoomName,
+        metadata: BTreeMap<String, String>,
+        annotations: BTreeMap<String, String>,
+    },
+    /// Replaces what is given; `None` leaves it as it is.
+    UpdateRoom {
+        room: RoomUid,
+        metadata: Option<BTreeMap<String, String>>,
+        annotations: Option<BTreeMap<String, String>>,
+        /// The etag is the revision of the last update.
+        expected_etag: Option<u64>,
+    },
+    DeleteRoom {
+        room: RoomUid,
+        expected_etag: Option<u64>,
+    },
+    /// Attaches a client to a session that it resumes. A new session needs no command: its record is made by its first
+    /// durable frame.
+    AttachSession {
+        room: RoomUid,
+        session: SessionId,
+        owner: ParticipantName,
+        /// The attachment number of the presented token.
+        presented: AttachmentNumber,
+        /// When the presented token was issued, on the applied clock.
+        issued: Timestamp,
+        /// The client has unacknowledged durable frames: a session that expired cannot be renewed silently.
+        unacknowledged: bool,
+    },
+    SendItems {
+        room: RoomUid,
+        queue: QueueName,
+        create: bool,
+        sender: ParticipantName,
+        /// Each encoded once at the edge (`NewItem` as the client sent it); never opened here.
+        items: Vec<Bytes>,
+    },
+    /// Leases ready items to a consumer. Proposed by the host for the consumer.
+    LeaseItems {
+        room: RoomUid,
+        queue: QueueName,
+        create: bool,
+        max_items: u32,
+        lease_ms: u64,
+        consumer: String,
+        receiver: Receiver,
+        /// A receive that is sent again: what `receiver` still holds leased is returned first, with the same attempts.
+        again: bool,
+    },
+    AckDeliveries {
+        room: RoomUid,
+        queue: QueueName,
+        deliveries: Vec<DeliveryId>,
+    },
+    /// Does what is due by the applied clock: ends leases, forgets sessions, requests and acks, removes deleted rooms.
+    Advance(Advance),
+}
+
+/// The receive call that took a lease, so that the same call sent again gets the same deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receiver {
+    /// A unary call without a request id: cannot be sent again.
+    Unnamed,
+    /// A receive frame of a session.
+    Session { session: SessionId, sequence: Sequence },
+    /// A unary call with a request id.
+    Request { participant: ParticipantName, request_id: Bytes },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// Most due entries handled by this command.
+    pub limit: u32,
+}

@@ -1,0 +1,2 @@
+// written next
+pub struct MemoryEngine;

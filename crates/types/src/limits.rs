@@ -1,0 +1,44 @@
+//! Limits that clients meet. Each has a name, a unit and a reason; they are reported in `Welcome`.
+
+/// Hash slots of a cluster; fixed for ever because keys carry the slot.
+pub const SLOTS: u16 = 16_384;
+/// Most shards a cluster may have (a power of two).
+pub const MAX_SHARDS: u16 = 4_096;
+/// Most bytes of one session frame.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+/// Most bytes of one unary request.
+pub const MAX_UNARY_BYTES: usize = 4 << 20;
+/// Most bytes of one queue item's body.
+pub const MAX_ITEM_BYTES: usize = 256 << 10;
+/// Most items of one send, deliveries of one acknowledgement, items of one receive: an outcome must stay small enough to keep.
+pub const MAX_BATCH_ITEMS: usize = 128;
+/// Most durable frames of a session that the client has not acknowledged.
+pub const MAX_UNACKNOWLEDGED_FRAMES: usize = 1_024;
+/// Most request bytes of those frames.
+pub const MAX_UNACKNOWLEDGED_BYTES: usize = 1 << 20;
+/// How long an idle session record is kept after its last durable frame.
+pub const SESSION_EXPIRY_MS: u64 = 10 * 60 * 1_000;
+/// How long a unary request's outcome is kept for its `request_id`.
+pub const REQUEST_ID_EXPIRY_MS: u64 = 10 * 60 * 1_000;
+/// Most bytes of a `request_id`.
+pub const MAX_REQUEST_ID_BYTES: usize = 64;
+/// How long an acknowledged delivery is remembered, so that a repeated acknowledgement is told apart from a stale one.
+pub const ACKED_MEMORY_MS: u64 = 10 * 60 * 1_000;
+/// Lease of a delivery when the receiver names none.
+pub const DEFAULT_LEASE_MS: u64 = 30_000;
+/// Shortest and longest lease a receiver may ask for.
+pub const LEASE_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=12 * 60 * 60 * 1_000;
+/// Longest wait of one receive.
+pub const MAX_RECEIVE_WAIT_MS: u64 = 60_000;
+/// Deliveries of one queue that may be leased at once.
+pub const DEFAULT_MAX_IN_FLIGHT: u32 = 1_000;
+/// Rooms of one page of a list when the caller names no size, and the most it may ask for.
+pub const DEFAULT_PAGE_SIZE: u32 = 100;
+pub const MAX_PAGE_SIZE: u32 = 1_000;
+/// Entries of a room's metadata, and of its annotations; a key's and a value's bytes.
+pub const MAX_LABELS: usize = 64;
+pub const MAX_LABEL_KEY_BYTES: usize = 128;
+pub const MAX_LABEL_VALUE_BYTES: usize = 4 << 10;
+/// Commands that share one log entry, and their encoded bytes.
+pub const MAX_BATCH_COMMANDS: usize = 256;
+pub const MAX_BATCH_BYTES: usize = 256 << 10;
