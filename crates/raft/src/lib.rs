@@ -5,8 +5,20 @@
 //!
 //! Start with [`group`] (what a caller can do), [`state_machine`] (what a group drives) and [`log_writer`] (durability).
 
+pub mod group;
+pub mod limits;
+pub mod log_writer;
+pub mod node;
+pub mod options;
 pub mod peers;
 pub mod state_machine;
 
+pub use group::{
+    BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, MembershipError, ProposeError,
+    TransferError,
+};
+pub use log_writer::{LogSyncer, LogWriter, Step};
+pub use node::{OpenError, RaftNode};
+pub use options::RaftOptions;
 pub use peers::{Lane, PeerAddress, PeerCall, PeerError, PeerHandler, PeerTransport};
 pub use state_machine::{Committed, Reply, StateMachine, StateMachineError};

@@ -1,15 +1,19 @@
 //! The room state machine: what a committed command does to the rooms of one shard.
 //!
 //! Pure: no clock, randomness, async runtime, hash order or I/O of its own. Time and identities arrive inside the
-//! command, state is reached through the [`Tables`] port, and everything the outside must do is returned as an
+//! command, state is reached through the [`TableReads`] port, and everything the outside must do is returned as an
 //! [`Effect`]. So replicas that apply the same entries agree byte for byte.
 //!
 //! Start with [`command`] and [`outcome`] (the vocabulary), then [`apply`] (how a log entry runs).
 
+pub mod apply;
 pub mod command;
 pub mod outcome;
+pub mod read;
 pub mod tables;
 
+pub use apply::{Batch, Writes, apply, next_due};
 pub use command::{Advance, Command, Operation, Origin, Receiver, SessionFrame};
 pub use outcome::{Applied, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
+pub use read::{QueueView, RoomRecord, RoomState};
 pub use tables::{Pairs, TableError, TableReads, Tables};

@@ -8,6 +8,6 @@ pub mod batch;
 pub mod engine;
 pub mod memory;
 
-pub use batch::{Operation, WriteBatch};
+pub use batch::{Operation, Operations, WriteBatch};
 pub use engine::{Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Pairs};
 pub use memory::MemoryEngine;

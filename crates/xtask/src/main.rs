@@ -1,1 +1,103 @@
-fn main() {}
+//! Project tasks: what a person or the CI types to set up, run, test, check and measure Conclave.
+//!
+//! Must not depend on any crate of the workspace: it has to build in seconds on a machine that cannot build RocksDB yet.
+//! Start with [`setup`] (what every task does first), then [`test_run`] and [`checks`].
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
+
+mod bounded;
+mod cargo;
+mod checks;
+mod layering;
+mod links;
+mod setup;
+mod sizes;
+mod tally;
+mod test_run;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::Cargo;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  dev [args]     build, then start a three-host cluster with a gateway on loopback; arguments go to `conclave dev`
+  test [filter]  run every test; the last line is `N passed, N failed`
+  ci             check format, lints, documentation, layering, descriptor, sample configuration and links; writes nothing
+  fix            rewrite what `ci` checks and a tool can mend
+  bench [what]   build, then run the load generator; arguments go to it
+  setup          install what the build lacks; every other task does this first
+
+CARGO_TARGET_DIR says where to build; without it, ${XDG_CACHE_HOME:-~/.cache}/conclave/target.
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match task.as_str() {
+        "dev" => dev(&prepared()?, &rest),
+        "test" => {
+            let tally = test_run::run(&prepared()?, &rest)?;
+            println!("{tally}");
+            Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        "ci" => checks::check(&prepared()?),
+        "fix" => checks::fix(&prepared()?),
+        "bench" => bench(&prepared()?, &rest),
+        "setup" => {
+            prepared()?;
+            println!("everything the build needs is here");
+            Ok(ExitCode::SUCCESS)
+        }
+        "" | "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        unknown => bail!("there is no task `{unknown}`\n\n{USAGE}"),
+    }
+}
+
+/// Cargo, on a machine that has what the build needs.
+fn prepared() -> Result<Cargo> {
+    setup::run()?;
+    Cargo::find()
+}
+
+fn dev(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
+    let binary = cargo.build_product()?;
+    let mut command = Command::new(&binary);
+    command.arg("dev").args(arguments);
+    let chose_data = |argument: &String| argument == "--ephemeral" || argument.starts_with("--data");
+    if !arguments.iter().any(chose_data) {
+        command.arg("--data").arg(cargo.root().join("data"));
+    }
+    replace_process(command)
+}
+
+fn bench(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
+    let product = cargo.build_product()?;
+    let generator = cargo.build_binary("conclave-bench")?;
+    let mut command = Command::new(generator);
+    command.args(arguments).env("CONCLAVE_BIN", product).current_dir(cargo.root());
+    replace_process(command)
+}
+
+/// Becomes `command`, so that signals reach it and nobody else.
+fn replace_process(mut command: Command) -> Result<ExitCode> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start {}", command.get_program().display()))
+}

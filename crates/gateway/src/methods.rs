@@ -1,0 +1,96 @@
+//! What the gateway knows of each public method: how it is forwarded and whether it may be sent again.
+//!
+//! This is all it knows: requests stay bytes, except for the two scalar fields peeked here and in `unary`. A test holds
+//! the table against the descriptor set, so a method added to the API without a row here fails the build.
+
+/// How a method is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// Has no effect: may be sent again at any time.
+    Read,
+    /// Has an effect; may be sent again only if this field of the request, its request id, is set.
+    Write { request_id_field: u32 },
+    /// Asks every shard in turn.
+    EveryShard,
+    /// A session stream.
+    Session,
+}
+
+/// Path of each method of `conclave.v1`.
+const METHODS: [(&str, Forward); 11] = [
+    ("/conclave.v1.QueueService/SendItems", Forward::Write { request_id_field: 4 }),
+    ("/conclave.v1.QueueService/ReceiveItems", Forward::Write { request_id_field: 7 }),
+    ("/conclave.v1.QueueService/AckDeliveries", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.QueueService/GetQueue", Forward::Read),
+    ("/conclave.v1.QueueService/ListQueues", Forward::Read),
+    ("/conclave.v1.RoomService/GetRoom", Forward::Read),
+    ("/conclave.v1.RoomService/CreateRoom", Forward::Write { request_id_field: 4 }),
+    ("/conclave.v1.RoomService/UpdateRoom", Forward::Write { request_id_field: 6 }),
+    ("/conclave.v1.RoomService/DeleteRoom", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.RoomService/ListRooms", Forward::EveryShard),
+    ("/conclave.v1.SessionService/Connect", Forward::Session),
+];
+
+/// None for a path that is no public method.
+pub fn forward(path: &str) -> Option<Forward> {
+    METHODS.iter().find(|(known, _)| *known == path).map(|(_, forward)| *forward)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::{DescriptorProto, FileDescriptorSet};
+
+    use super::*;
+
+    fn public_files() -> Vec<prost_types::FileDescriptorProto> {
+        let set = FileDescriptorSet::decode(conclave_proto::FILE_DESCRIPTOR_SET).unwrap();
+        set.file.into_iter().filter(|file| file.package() == "conclave.v1").collect()
+    }
+
+    fn message(name: &str) -> DescriptorProto {
+        let name = name.rsplit('.').next().unwrap();
+        public_files().into_iter().flat_map(|file| file.message_type).find(|message| message.name() == name).unwrap()
+    }
+
+    #[test]
+    fn every_public_method_has_its_row_and_no_other_has() {
+        let mut described = BTreeSet::new();
+        for file in public_files() {
+            for service in &file.service {
+                for method in &service.method {
+                    described.insert(format!("/conclave.v1.{}/{}", service.name(), method.name()));
+                }
+            }
+        }
+        let known: BTreeSet<_> = METHODS.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(known, described);
+    }
+
+    #[test]
+    fn rows_agree_with_the_requests_they_speak_of() {
+        for file in public_files() {
+            for method in file.service.iter().flat_map(|service| {
+                service.method.iter().map(move |method| (service.name().to_owned(), method))
+            }) {
+                let (service, method) = method;
+                let path = format!("/conclave.v1.{service}/{}", method.name());
+                let request = message(method.input_type());
+                let request_id = request.field.iter().find(|field| field.name() == "request_id");
+                match forward(&path).unwrap() {
+                    Forward::Write { request_id_field } => {
+                        assert_eq!(request_id.unwrap().number(), request_id_field as i32, "{path}");
+                    }
+                    Forward::Read | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
+                    Forward::Session => assert!(method.client_streaming() && method.server_streaming(), "{path}"),
+                }
+                if forward(&path) != Some(Forward::Session) {
+                    let first = request.field.iter().find(|field| field.number() == 1).unwrap();
+                    assert!(matches!(first.name(), "name" | "parent"), "{path}: field 1 is the resource");
+                }
+            }
+        }
+    }
+}

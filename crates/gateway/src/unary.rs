@@ -1,0 +1,221 @@
+//! Calls with one request: collected, routed by field 1, forwarded as bytes, answered as bytes.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_proto::envelope::peek_field_1;
+use conclave_proto::status::ApiError;
+use conclave_types::limits::MAX_UNARY_BYTES;
+use conclave_types::{RoomName, ShardId};
+use http::HeaderMap;
+use http_body_util::{BodyExt, Full};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::retry::budget::Budget;
+
+use crate::auth::Caller;
+use crate::core::Core;
+use crate::course::{Course, Failed, Verdict};
+use crate::frames::{Deframer, FrameError, PREFIX_BYTES, Run};
+use crate::retry::{Failure, Refusal, Repeat};
+use crate::routing::ShardHost;
+use crate::wire::{self, Onward, Read};
+
+/// How long a call without a deadline of its own is tried again; longer than any election takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most bytes of one answer: a receive of 128 items of 256 KiB.
+const MAX_ANSWER_BYTES: usize = 40 << 20;
+
+/// One call on its way.
+pub struct Call<'a> {
+    pub core: &'a Core,
+    pub caller: &'a Caller,
+    pub path: &'static str,
+    pub onward: Onward,
+    /// When the caller stops waiting, on the monotonic clock.
+    pub deadline: Option<Duration>,
+}
+
+/// A host's whole answer: what it said, byte for byte.
+#[derive(Debug)]
+pub struct Answer {
+    head: HeaderMap,
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    pub fn into_response(self) -> http::Response<Body> {
+        let body = Full::new(self.data).with_trailers(async move { self.trailers.map(Ok) });
+        let mut response = http::Response::new(Body::new(body));
+        *response.headers_mut() = self.head;
+        response
+    }
+
+    /// The message inside.
+    pub fn message(&self) -> &[u8] {
+        self.data.get(PREFIX_BYTES..).unwrap_or_default()
+    }
+}
+
+impl<'a> Call<'a> {
+    pub fn new(core: &'a Core, caller: &'a Caller, path: &'static str, headers: &HeaderMap) -> Self {
+        let deadline = wire::timeout(headers).map(|timeout| core.clock.monotonic() + timeout);
+        Call { core, caller, path, onward: caller.onward(headers), deadline }
+    }
+
+    /// Forwards to the room's shard. `request` is one framed message.
+    pub async fn to_room(&self, request: Run, write_id_field: Option<u32>) -> Result<Answer, Status> {
+        let message = message_of(&request)?;
+        let resource = peek_field_1(message).map_err(ApiError::from)?.unwrap_or_default();
+        let room = room_of(resource)?;
+        let repeat = match write_id_field {
+            Some(field) if !has_request_id(message, field) => Repeat::Blind,
+            _ => Repeat::Recognised,
+        };
+        let shard = shard_of(self.core, self.caller, &room).await?;
+        self.to_shard(shard, request.into_bytes(), repeat).await
+    }
+
+    /// Forwards to a shard's leader, trying again as the retry table says.
+    pub async fn to_shard(&self, shard: ShardId, request: Bytes, repeat: Repeat) -> Result<Answer, Status> {
+        self.core.retries.deposit();
+        let patience = self.deadline.map_or(PATIENCE, |deadline| deadline.saturating_sub(self.core.clock.monotonic()));
+        let mut course = Course::new(self.core, shard, patience);
+        loop {
+            let host = course.target().map_err(|_| Status::from(ApiError::no_leader()))?;
+            let failed = match self.within_deadline(self.attempt(&host, request.clone())).await {
+                None => return Err(late(repeat)),
+                Some(Ok(answer)) => {
+                    course.succeeded();
+                    return Ok(answer);
+                }
+                Some(Err(failed)) => failed,
+            };
+            if let ControlFlow::Break(verdict) = course.failed(failed, repeat).await {
+                return Err(match verdict {
+                    Verdict::Pass(status) => status,
+                    Verdict::Unknown => ApiError::outcome_unknown().into(),
+                    Verdict::NobodyAnswered => ApiError::no_leader().into(),
+                });
+            }
+        }
+    }
+
+    async fn attempt(&self, host: &ShardHost, request: Bytes) -> Result<Answer, Failed> {
+        let timeout = self.deadline.map(|deadline| deadline.saturating_sub(self.core.clock.monotonic()));
+        let request = self.onward.request(self.path, timeout, wire::single(request));
+        let lost = |failure| Failed { failure, status: None };
+        let (response, _guard) = self.core.pool.call(&host.address, request).await.map_err(lost)?;
+        let (head, mut body) = response.into_parts();
+        if let Some(status) = wire::status_of(&head.headers).filter(|status| status.code() != Code::Ok) {
+            return Err(refused(status));
+        }
+        let mut parts = Vec::new();
+        let mut size = 0;
+        let trailers = loop {
+            match wire::read(&mut body).await {
+                Read::Data(bytes) => {
+                    size += bytes.len();
+                    if size > MAX_ANSWER_BYTES {
+                        return Err(refused(ApiError::request_too_large("answer", MAX_ANSWER_BYTES, size).into()));
+                    }
+                    parts.push(bytes);
+                }
+                Read::End(trailers) => break trailers,
+                Read::Broken => return Err(lost(Failure::Cut)),
+            }
+        };
+        match trailers.as_ref().or(Some(&head.headers)).and_then(wire::status_of) {
+            Some(status) if status.code() == Code::Ok => Ok(Answer { head: head.headers, data: joined(parts), trailers }),
+            Some(status) => Err(refused(status)),
+            // A body that ends without a status was cut by whatever carried it.
+            None => Err(lost(Failure::Cut)),
+        }
+    }
+
+    async fn within_deadline<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.deadline {
+            None => Some(work.await),
+            Some(deadline) => {
+                let left = deadline.saturating_sub(self.core.clock.monotonic());
+                tokio::time::timeout(left, work).await.ok()
+            }
+        }
+    }
+}
+
+/// Reads a request's body: one message of at most 4 MiB.
+pub async fn collect(mut body: Body) -> Result<Run, Status> {
+    let mut deframer = Deframer::new(MAX_UNARY_BYTES);
+    let mut request = Run::default();
+    loop {
+        match wire::read(&mut body).await {
+            Read::Data(bytes) => {
+                let run = deframer.push(bytes).map_err(|error| frame_refused("request", error))?;
+                if run.messages().count() + request.messages().count() > 1 {
+                    return Err(malformed("a unary call has one message"));
+                }
+                if !run.is_empty() {
+                    request = run;
+                }
+            }
+            Read::End(_) => break,
+            Read::Broken => return Err(Status::cancelled("the call was cancelled")),
+        }
+    }
+    deframer.finish().map_err(|error| frame_refused("request", error))?;
+    if request.is_empty() { Err(malformed("a unary call has one message")) } else { Ok(request) }
+}
+
+/// The room that a resource name lies in.
+pub fn room_of(resource: &str) -> Result<RoomName, Status> {
+    conclave_proto::resource::room_of(resource).map_err(|error| ApiError::from(error).into())
+}
+
+/// The shard of one of the caller's rooms; waits a little for a gateway that has just started to get its shard map.
+pub async fn shard_of(core: &Core, caller: &Caller, room: &RoomName) -> Result<ShardId, Status> {
+    if core.router.map().is_none() {
+        let _ = tokio::time::timeout(PATIENCE, core.router.newer_map(None)).await;
+    }
+    core.router.shard_of(&caller.project, room).ok_or_else(|| ApiError::no_leader().into())
+}
+
+/// The status for bytes that are not the messages they should be.
+pub fn frame_refused(what: &str, error: FrameError) -> Status {
+    match error {
+        FrameError::TooLarge { limit, actual } => ApiError::request_too_large(what, limit, actual).into(),
+        FrameError::Compressed => ApiError::unimplemented("message compression").into(),
+        FrameError::Truncated => malformed("the body ended inside a message"),
+    }
+}
+
+pub fn malformed(why: &'static str) -> Status {
+    ApiError::malformed(&conclave_proto::wire::Malformed(why)).into()
+}
+
+fn refused(status: Status) -> Failed {
+    Failed { failure: Failure::Refused(Refusal::from(&status)), status: Some(status) }
+}
+
+/// The caller's deadline passed while a host had the call.
+fn late(repeat: Repeat) -> Status {
+    match repeat {
+        Repeat::Recognised => Status::deadline_exceeded("the deadline passed before an answer came"),
+        Repeat::Blind => ApiError::outcome_unknown().into(),
+    }
+}
+
+fn message_of(request: &Run) -> Result<&[u8], Status> {
+    let message = request.messages().next().ok_or_else(|| malformed("a unary call has one message"))?;
+    Ok(request.payload(message))
+}
+
+fn has_request_id(message: &[u8], field: u32) -> bool {
+    conclave_proto::envelope::has_bytes(message, field)
+}
+
+fn joined(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat().into() }
+}

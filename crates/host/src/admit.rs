@@ -1,0 +1,147 @@
+//! Parses requests into operations: every field checked, named in the fault with its rule or limit.
+//!
+//! One function for each request, used by the unary method and by the session frame alike.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_proto::v1;
+use conclave_room::{Operation, Receiver};
+use conclave_types::limits::{
+    DEFAULT_LEASE_MS, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS, MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
+};
+use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
+
+use crate::faults::Fault;
+use crate::receive::Receive;
+
+/// Metadata or annotations: few entries, short keys, bounded values.
+pub fn labels(field: &'static str, labels: &BTreeMap<String, String>) -> Result<(), Fault> {
+    if labels.len() > MAX_LABELS {
+        return Err(Fault::too_large(field, MAX_LABELS, labels.len()));
+    }
+    for (key, value) in labels {
+        if key.is_empty() {
+            return Err(Fault::field_invalid(field, "has an empty key"));
+        }
+        if key.len() > MAX_LABEL_KEY_BYTES {
+            return Err(Fault::too_large(field, MAX_LABEL_KEY_BYTES, key.len()));
+        }
+        if value.len() > MAX_LABEL_VALUE_BYTES {
+            return Err(Fault::too_large(field, MAX_LABEL_VALUE_BYTES, value.len()));
+        }
+    }
+    Ok(())
+}
+
+/// A request id, or none.
+pub fn request_id(id: &str) -> Result<Option<Bytes>, Fault> {
+    match id.len() {
+        0 => Ok(None),
+        1..=MAX_REQUEST_ID_BYTES => Ok(Some(Bytes::copy_from_slice(id.as_bytes()))),
+        actual => Err(Fault::too_large("request_id", MAX_REQUEST_ID_BYTES, actual)),
+    }
+}
+
+/// An etag is the decimal revision of the last update; empty means any.
+pub fn etag(etag: &str) -> Result<Option<u64>, Fault> {
+    if etag.is_empty() {
+        return Ok(None);
+    }
+    etag.parse().map(Some).map_err(|_| Fault::field_invalid("etag", "is not an etag that a room was given"))
+}
+
+pub fn update_room(room: RoomUid, request: v1::UpdateRoomRequest) -> Result<Operation, Fault> {
+    labels("metadata", &request.metadata)?;
+    labels("annotations", &request.annotations)?;
+    let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+    if let Some(other) = paths.iter().find(|path| !["metadata", "annotations"].contains(&path.as_str())) {
+        let rule = format!("names {other:?}; only metadata and annotations can be updated");
+        return Err(Fault::field_invalid("update_mask", &rule));
+    }
+    let named = |path: &str| paths.is_empty() || paths.iter().any(|named| named == path);
+    Ok(Operation::UpdateRoom {
+        room,
+        metadata: named("metadata").then_some(request.metadata),
+        annotations: named("annotations").then_some(request.annotations),
+        expected_etag: etag(&request.etag)?,
+    })
+}
+
+pub fn send_items(
+    room: RoomUid,
+    queue: QueueName,
+    sender: ParticipantName,
+    request: v1::SendItemsRequest,
+) -> Result<Operation, Fault> {
+    let items = conclave_proto::items::encode_items(&request.items)?;
+    Ok(Operation::SendItems { room, queue, create: request.create.unwrap_or(true), sender, items })
+}
+
+pub fn ack_deliveries(room: RoomUid, queue: QueueName, request: v1::AckDeliveriesRequest) -> Result<Operation, Fault> {
+    batch_size("deliveries", request.deliveries.len())?;
+    let deliveries = request.deliveries.iter();
+    let deliveries = deliveries.map(|id| DeliveryId { item: id.item, attempt: id.attempt }).collect();
+    Ok(Operation::AckDeliveries { room, queue, deliveries })
+}
+
+/// `receiver` names the call, so that the same call sent again gets the same deliveries.
+pub fn receive_items(
+    room: RoomUid,
+    queue: QueueName,
+    participant: ParticipantName,
+    receiver: Receiver,
+    again: bool,
+    request: v1::ReceiveItemsRequest,
+) -> Result<Receive, Fault> {
+    let max_items = request.max_items.max(1);
+    batch_size("max_items", max_items as usize)?;
+    let lease_ms = match request.lease {
+        None => DEFAULT_LEASE_MS,
+        Some(lease) => milliseconds("lease", lease)?,
+    };
+    if !LEASE_RANGE_MS.contains(&lease_ms) {
+        return Err(Fault::field_invalid("lease", "must be 1 second to 12 hours"));
+    }
+    let wait_ms = request.wait.map_or(Ok(0), |wait| milliseconds("wait", wait))?;
+    if wait_ms > MAX_RECEIVE_WAIT_MS {
+        return Err(Fault::field_invalid("wait", "must be 0 to 60 seconds"));
+    }
+    let consumer = match request.consumer.is_empty() {
+        true => participant.as_str().to_owned(),
+        false => request.consumer.parse::<ParticipantName>().map_err(|error| Fault::name_invalid(&error))?.as_str().to_owned(),
+    };
+    Ok(Receive {
+        room,
+        queue,
+        create: request.create.unwrap_or(true),
+        max_items,
+        lease_ms,
+        wait: Duration::from_millis(wait_ms),
+        consumer,
+        participant,
+        receiver,
+        again,
+    })
+}
+
+/// A page's size: the default for 0, at most the maximum.
+pub fn page_size(asked: u32) -> usize {
+    use conclave_types::limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
+    (if asked == 0 { DEFAULT_PAGE_SIZE } else { asked.min(MAX_PAGE_SIZE) }) as usize
+}
+
+fn batch_size(field: &'static str, size: usize) -> Result<(), Fault> {
+    match size {
+        0 => Err(Fault::field_invalid(field, "must hold at least 1")),
+        1..=MAX_BATCH_ITEMS => Ok(()),
+        actual => Err(Fault::too_large(field, MAX_BATCH_ITEMS, actual)),
+    }
+}
+
+fn milliseconds(field: &'static str, duration: prost_types::Duration) -> Result<u64, Fault> {
+    let duration = Duration::try_from(duration).map_err(|_| Fault::field_invalid(field, "must not be negative"))?;
+    Ok(duration.as_millis().min(u64::MAX as u128) as u64)
+}

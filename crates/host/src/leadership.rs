@@ -1,0 +1,94 @@
+//! What a shard has only while it is led here: the proposer, its time, waiting receives and attached streams.
+//!
+//! All of it is memory that dies with the leadership; a new leader begins with none, and gateways attach again.
+
+use std::sync::Arc;
+
+use conclave_raft::{Group, LeaderTerm};
+use conclave_room::{Advance, Command, Effect, Operation, Origin};
+use conclave_types::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::proposer::Proposer;
+use crate::shard_time::ShardTime;
+use crate::streams::Streams;
+use crate::waiters::Waiters;
+use std::time::Duration;
+
+/// Most due entries that one `Advance` handles, so that a burst of them does not hold up the shard.
+const ADVANCE_LIMIT: u32 = 512;
+
+pub struct Leading {
+    pub term: LeaderTerm,
+    pub proposer: Proposer,
+    pub time: Arc<ShardTime>,
+    pub waiters: Waiters,
+    pub streams: Streams,
+    /// Cancelled once the leadership is over.
+    pub ended: CancellationToken,
+}
+
+impl Leading {
+    /// Begins a leadership; its tasks are `tasks`' and end with `ended`.
+    pub fn begin(
+        group: Group,
+        term: LeaderTerm,
+        time: ShardTime,
+        next_due: watch::Receiver<Option<Timestamp>>,
+        tasks: &TaskTracker,
+    ) -> Arc<Leading> {
+        let (proposer, proposing) = Proposer::new();
+        let leading = Arc::new(Leading {
+            term,
+            proposer,
+            time: Arc::new(time),
+            waiters: Waiters::default(),
+            streams: Streams::default(),
+            ended: CancellationToken::new(),
+        });
+        tasks.spawn(proposing.run(group, term, leading.time.clone(), leading.ended.clone()));
+        tasks.spawn(run_timer(leading.clone(), next_due));
+        leading
+    }
+
+    /// Runs the effects of a written entry.
+    pub fn run(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::QueueReady { room, queue } => self.waiters.wake_one(room, &queue),
+                Effect::SessionAttached { session, attachment, .. } => self.streams.supersede(session, attachment),
+                Effect::RoomDeleted { room } => self.streams.end_room(room),
+            }
+        }
+    }
+}
+
+/// Proposes `Advance` whenever the head of the due index is reached. An idle shard neither wakes nor writes.
+async fn run_timer(leading: Arc<Leading>, mut next_due: watch::Receiver<Option<Timestamp>>) {
+    loop {
+        let due = *next_due.borrow_and_update();
+        let reached = async {
+            match due {
+                Some(due) => tokio::time::sleep(Duration::from_millis(due.since_ms(leading.time.stamp()))).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = leading.ended.cancelled() => return,
+            changed = next_due.changed() => if changed.is_err() { return },
+            () = reached => {
+                let operation = Operation::Advance(Advance { limit: ADVANCE_LIMIT });
+                if let Err(reason) = leading.proposer.propose(Command { origin: Origin::Host, operation }).await {
+                    debug!(%reason, "due work waits");
+                    tokio::time::sleep(OVERLOADED_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// How long due work waits when the shard is too busy to take it.
+const OVERLOADED_PAUSE: Duration = Duration::from_millis(20);

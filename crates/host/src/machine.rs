@@ -1,0 +1,102 @@
+//! Drives the room state machine with a shard's committed entries.
+//!
+//! Between two entries of one `apply` the writes of the first are not in the engine yet, so the second reads through
+//! them. Effects wait for `written` and are dropped where the shard is not led.
+
+use std::sync::Arc;
+
+use conclave_proto::log::decode_batch;
+use conclave_raft::{Committed, Reply, StateMachine, StateMachineError};
+use conclave_room::{Applied, Batch, Effect, TableError};
+use conclave_storage::{Engine, EngineError, Family, WriteBatch};
+use conclave_types::{GroupId, Timestamp};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::leadership::Leading;
+use crate::tables::EngineTables;
+
+/// What the machine tells the rest of its shard.
+pub struct MachineSignals {
+    /// The present leadership, if the shard is led here.
+    pub leading: RwLock<Option<Arc<Leading>>>,
+    /// The earliest deadline in the shard's tables.
+    pub next_due: watch::Sender<Option<Timestamp>>,
+}
+
+impl Default for MachineSignals {
+    fn default() -> Self {
+        MachineSignals { leading: RwLock::new(None), next_due: watch::channel(None).0 }
+    }
+}
+
+impl MachineSignals {
+    /// Reads the head of the due index and tells the timer when it changed.
+    pub fn tell_next_due(&self, group: GroupId, engine: &dyn Engine) {
+        match conclave_room::next_due(group, &EngineTables(engine)) {
+            Ok(due) => {
+                self.next_due.send_if_modified(|present| std::mem::replace(present, due) != due);
+            }
+            Err(reason) => error!(group = group.0, %reason, "the due index cannot be read"),
+        }
+    }
+}
+
+pub struct ShardMachine {
+    group: GroupId,
+    engine: Arc<dyn Engine>,
+    signals: Arc<MachineSignals>,
+    /// Effects of the entries applied last, not yet run.
+    effects: Vec<Effect>,
+}
+
+impl ShardMachine {
+    pub fn new(group: GroupId, engine: Arc<dyn Engine>, signals: Arc<MachineSignals>) -> Self {
+        ShardMachine { group, engine, signals, effects: Vec::new() }
+    }
+
+    fn tell_next_due(&self) {
+        self.signals.tell_next_due(self.group, &*self.engine);
+    }
+}
+
+impl StateMachine for ShardMachine {
+    fn apply(&mut self, entries: &[Committed], writes: &mut WriteBatch) -> Result<Vec<Reply>, StateMachineError> {
+        let tables = EngineTables(&*self.engine);
+        let mut batch = Batch::new(self.group, &tables).map_err(stopped)?;
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (time, commands) = decode_batch(entry.payload.clone())
+                .map_err(|error| StateMachineError::Entry { index: entry.index, reason: error.to_string() })?;
+            let Applied { outcomes, effects, .. } = batch.apply(time, commands).map_err(stopped)?;
+            self.effects.extend(effects);
+            replies.push(Box::new(outcomes) as Reply);
+        }
+        for (key, value) in batch.into_writes() {
+            match value {
+                Some(value) => writes.put(Family::State, key, value),
+                None => writes.delete(Family::State, key),
+            }
+        }
+        Ok(replies)
+    }
+
+    fn written(&mut self) {
+        let effects = std::mem::take(&mut self.effects);
+        let leading = self.signals.leading.read().clone();
+        if let Some(leading) = leading {
+            leading.run(effects);
+            self.tell_next_due();
+        }
+    }
+
+    fn replaced(&mut self) -> Result<(), StateMachineError> {
+        self.effects.clear();
+        Ok(())
+    }
+}
+
+fn stopped(error: TableError) -> StateMachineError {
+    StateMachineError::Engine(EngineError::Damaged(error.0))
+}

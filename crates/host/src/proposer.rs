@@ -1,0 +1,184 @@
+//! Turns commands into log entries: what arrives while an entry is on its way shares the next one.
+//!
+//! One proposer serves one leadership of one shard and proposes bound to it. One entry is in flight at a time, so the
+//! order of the queue is the order of the log, and batching needs no timer: it is as wide as a round trip is long.
+
+use std::sync::Arc;
+
+use conclave_proto::log::encode_batch;
+use conclave_raft::{Group, LeaderTerm, ProposeError};
+use conclave_room::{Command, Operation, Outcome};
+use conclave_types::limits::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::shard_time::ShardTime;
+
+/// Proposals that wait for one shard. With more, unary calls are shed and sessions stop reading.
+pub const QUEUE_PROPOSALS: usize = 1_024;
+
+/// Why a command has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unproposed {
+    /// Never appended: safe to propose elsewhere.
+    #[error("this replica does not lead the shard")]
+    NotLeader,
+    /// May or may not happen, now or later.
+    #[error("leadership was lost while the write was under way")]
+    Unknown,
+    /// Never appended: the shard has more work than it takes.
+    #[error("the shard is overloaded")]
+    Overloaded,
+}
+
+struct Proposal {
+    commands: Vec<Command>,
+    answer: oneshot::Sender<Result<Vec<Outcome>, Unproposed>>,
+}
+
+/// The pending outcomes of commands that were queued together, in their order.
+pub type Outcomes = oneshot::Receiver<Result<Vec<Outcome>, Unproposed>>;
+
+/// Queues commands. Clones share the queue.
+#[derive(Clone)]
+pub struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+}
+
+impl Proposer {
+    pub fn new() -> (Proposer, ProposerLoop) {
+        let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS);
+        (Proposer { queue }, ProposerLoop { proposals })
+    }
+
+    /// Queues commands that go into one entry, waiting for room in the queue. Dropping the future queues nothing.
+    pub async fn queue(&self, commands: Vec<Command>) -> Result<Outcomes, Unproposed> {
+        let permit = self.queue.reserve().await.map_err(|_| Unproposed::NotLeader)?;
+        let (answer, outcomes) = oneshot::channel();
+        permit.send(Proposal { commands, answer });
+        Ok(outcomes)
+    }
+
+    /// Queues one command and waits for its outcome; refuses at once when the queue is full.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, Unproposed> {
+        let (answer, outcomes) = oneshot::channel();
+        self.queue.try_send(Proposal { commands: vec![command], answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Unproposed::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => Unproposed::NotLeader,
+        })?;
+        let mut outcomes = outcome_of(outcomes).await?;
+        outcomes.pop().ok_or(Unproposed::Unknown)
+    }
+}
+
+/// Waits for queued commands. A queue that closed before it proposed them never appended them.
+pub async fn outcome_of(outcomes: Outcomes) -> Result<Vec<Outcome>, Unproposed> {
+    outcomes.await.unwrap_or(Err(Unproposed::NotLeader))
+}
+
+/// The proposing side of the queue, driven by the leadership that owns it.
+pub struct ProposerLoop {
+    proposals: mpsc::Receiver<Proposal>,
+}
+
+impl ProposerLoop {
+    /// Proposes until the leadership ends. What is still queued then was never appended and is answered so.
+    pub async fn run(mut self, group: Group, term: LeaderTerm, time: Arc<ShardTime>, ended: CancellationToken) {
+        let mut held = None;
+        loop {
+            let first = match held.take() {
+                Some(proposal) => proposal,
+                None => tokio::select! {
+                    biased;
+                    () = ended.cancelled() => break,
+                    proposal = self.proposals.recv() => match proposal {
+                        Some(proposal) => proposal,
+                        None => return,
+                    },
+                },
+            };
+            let (batch, next) = self.fill(first);
+            held = next;
+            if !propose(&group, term, &time, batch).await {
+                break;
+            }
+        }
+        self.proposals.close();
+        drop(held);
+        while self.proposals.recv().await.is_some() {}
+    }
+
+    /// Takes what is queued, up to one entry's limits. Returns the proposal that did not fit.
+    fn fill(&mut self, first: Proposal) -> (Vec<Proposal>, Option<Proposal>) {
+        let mut commands = first.commands.len();
+        let mut bytes = bytes_of(&first.commands);
+        let mut batch = vec![first];
+        while let Ok(next) = self.proposals.try_recv() {
+            commands += next.commands.len();
+            bytes += bytes_of(&next.commands);
+            if commands > MAX_BATCH_COMMANDS || bytes > MAX_BATCH_BYTES {
+                return (batch, Some(next));
+            }
+            batch.push(next);
+        }
+        (batch, None)
+    }
+}
+
+/// Proposes one entry and answers everybody in it. Returns whether the leadership still stands.
+async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<Proposal>) -> bool {
+    let mut commands = Vec::with_capacity(MAX_BATCH_COMMANDS);
+    let mut waiting = Vec::with_capacity(batch.len());
+    for proposal in batch {
+        waiting.push((proposal.commands.len(), proposal.answer));
+        commands.extend(proposal.commands);
+    }
+    let payload = encode_batch(time.stamp(), &commands);
+    drop(commands);
+    let (failure, goes_on) = match group.propose(payload, Some(term)).await {
+        Ok(reply) => match reply.downcast::<Vec<Outcome>>() {
+            Ok(outcomes) => {
+                answer(waiting, *outcomes);
+                return true;
+            }
+            Err(_) => {
+                warn!("a reply of another kind came from the state machine");
+                (Unproposed::Unknown, false)
+            }
+        },
+        Err(ProposeError::NotLeader { .. }) => (Unproposed::NotLeader, false),
+        Err(ProposeError::Overloaded) => (Unproposed::Overloaded, true),
+        Err(ProposeError::Unknown | ProposeError::Stopped) => (Unproposed::Unknown, false),
+    };
+    for (_, waiter) in waiting {
+        let _ = waiter.send(Err(failure.clone()));
+    }
+    goes_on
+}
+
+fn answer(waiting: Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Unproposed>>)>, outcomes: Vec<Outcome>) {
+    let mut outcomes = outcomes.into_iter();
+    for (count, waiter) in waiting {
+        let _ = waiter.send(Ok(outcomes.by_ref().take(count).collect()));
+    }
+}
+
+/// A close bound on what commands add to an entry: their bodies and a little for the rest.
+fn bytes_of(commands: &[Command]) -> usize {
+    const REST: usize = 128;
+    let body = |command: &Command| match &command.operation {
+        Operation::SendItems { items, .. } => items.iter().map(|item| item.len()).sum(),
+        Operation::AckDeliveries { deliveries, .. } => deliveries.len() * 16,
+        Operation::CreateRoom { metadata, annotations, .. } => labels(metadata) + labels(annotations),
+        Operation::UpdateRoom { metadata, annotations, .. } => {
+            metadata.as_ref().map_or(0, labels) + annotations.as_ref().map_or(0, labels)
+        }
+        _ => 0,
+    };
+    commands.iter().map(|command| body(command) + REST).sum()
+}
+
+fn labels(labels: &std::collections::BTreeMap<String, String>) -> usize {
+    labels.iter().map(|(key, value)| key.len() + value.len()).sum()
+}

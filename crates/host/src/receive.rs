@@ -1,0 +1,99 @@
+//! Receives items for a consumer: leases what is ready, or waits for it.
+//!
+//! A lease is a command, so it survives this host. The wait is not: it lives in leader memory, and a receive that loses
+//! its host is sent again by the gateway. What the first try had leased comes back then, because the lease remembers
+//! the receive that took it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_proto::{items, v1};
+use conclave_room::{Command, DeliveredItem, Operation, Origin, Outcome, Receiver};
+use conclave_types::{ParticipantName, QueueName, Revision, RoomUid, Timestamp};
+use tokio::time::Instant;
+
+use crate::faults::{self, Fault};
+use crate::leadership::Leading;
+use crate::shard::Shard;
+
+pub struct Receive {
+    pub room: RoomUid,
+    pub queue: QueueName,
+    pub create: bool,
+    pub max_items: u32,
+    pub lease_ms: u64,
+    pub wait: Duration,
+    pub consumer: String,
+    pub participant: ParticipantName,
+    pub receiver: Receiver,
+    /// The receive was sent before: what it leased then is returned first.
+    pub again: bool,
+}
+
+/// Runs a receive to its end: deliveries, an empty reply after the wait, or a fault.
+pub async fn receive(
+    shard: &Shard,
+    leading: &Arc<Leading>,
+    request: Receive,
+) -> Result<v1::ReceiveItemsResponse, Fault> {
+    let until = Instant::now() + request.wait;
+    let mut must_ask = request.again || matches!(request.receiver, Receiver::Request { .. });
+    loop {
+        // Join before looking: a send in between wakes this receive.
+        let woken = leading.waiters.join(request.room, &request.queue);
+        if must_ask || shard.may_have_ready(request.room, &request.queue)? {
+            let leased = lease(leading, &request).await?;
+            if !leased.0.is_empty() {
+                // More may be ready than this receive took.
+                leading.waiters.wake_one(request.room, &request.queue);
+                return response(leased, leading.time.stamp());
+            }
+            must_ask = false;
+        }
+        tokio::select! {
+            biased;
+            _ = woken => {}
+            () = leading.ended.cancelled() => return Err(shard.not_leader()),
+            () = tokio::time::sleep_until(until) => return empty(shard, leading, &request).await,
+        }
+    }
+}
+
+/// The empty answer. It says that nothing was ready, so the leadership is confirmed first, and what came up meanwhile
+/// is still taken.
+async fn empty(shard: &Shard, leading: &Arc<Leading>, request: &Receive) -> Result<v1::ReceiveItemsResponse, Fault> {
+    shard.read_barrier().await?;
+    let leased = match shard.may_have_ready(request.room, &request.queue)? {
+        true => lease(leading, request).await?,
+        false => (Vec::new(), shard.room_revision(request.room)?),
+    };
+    response(leased, leading.time.stamp())
+}
+
+async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredItem>, Revision), Fault> {
+    let operation = Operation::LeaseItems {
+        room: request.room,
+        queue: request.queue.clone(),
+        create: request.create,
+        max_items: request.max_items,
+        lease_ms: request.lease_ms,
+        consumer: request.consumer.clone(),
+        receiver: request.receiver.clone(),
+        again: request.again,
+    };
+    let origin = Origin::Call { participant: request.participant.clone() };
+    match leading.proposer.propose(Command { origin, operation }).await.map_err(faults::unproposed)? {
+        Outcome::Leased { deliveries, revision } => Ok((deliveries, revision)),
+        Outcome::Refused(refusal) => Err(refusal.into()),
+        other => Err(faults::other_outcome("receive", &other)),
+    }
+}
+
+fn response(
+    (deliveries, revision): (Vec<DeliveredItem>, Revision),
+    now: Timestamp,
+) -> Result<v1::ReceiveItemsResponse, Fault> {
+    let deliveries = deliveries.into_iter().map(|delivered| items::delivery(delivered, now));
+    let deliveries = deliveries.collect::<Result<_, _>>().map_err(|reason| faults::unreadable(&reason))?;
+    Ok(v1::ReceiveItemsResponse { deliveries, revision: revision.0 })
+}

@@ -1,0 +1,229 @@
+//! One shard's replica on this host: its group, its tables, and its leadership while it has one.
+
+use std::sync::Arc;
+
+use conclave_proto::v1::Consistency;
+use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, TransferError};
+use conclave_room::{RoomRecord, RoomState, TableError};
+use conclave_storage::Engine;
+use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::faults::{self, Fault};
+use crate::leadership::Leading;
+use crate::machine::{MachineSignals, ShardMachine};
+use crate::proposer::Unproposed;
+use crate::shard_time::{ShardTime, VoterClocks};
+use crate::tables::EngineTables;
+
+/// Makes the clocks of a group's other voters; called at the start of each leadership.
+pub type VoterClocksOf = Arc<dyn Fn(&Group) -> Box<dyn VoterClocks> + Send + Sync>;
+
+pub struct Shard {
+    id: ShardId,
+    group: Group,
+    engine: Arc<dyn Engine>,
+    signals: Arc<MachineSignals>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+/// What a shard is made with, before its group exists.
+pub struct ShardSeed {
+    signals: Arc<MachineSignals>,
+    engine: Arc<dyn Engine>,
+}
+
+impl ShardSeed {
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        ShardSeed { signals: Arc::default(), engine }
+    }
+
+    /// The state machine to open the group with.
+    pub fn machine(&self, group: GroupId) -> Box<dyn StateMachine> {
+        Box::new(ShardMachine::new(group, self.engine.clone(), self.signals.clone()))
+    }
+
+    /// The shard of an open group; follows its leadership from now on.
+    pub fn start(self, id: ShardId, group: Group, clock: Arc<dyn Clock>, voters: VoterClocksOf) -> Arc<Shard> {
+        let shard = Arc::new(Shard {
+            id,
+            group,
+            engine: self.engine,
+            signals: self.signals,
+            tasks: TaskTracker::new(),
+            cancel: CancellationToken::new(),
+        });
+        shard.tasks.spawn(follow_leadership(shard.clone(), clock, voters));
+        shard
+    }
+}
+
+impl Shard {
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub fn group_id(&self) -> GroupId {
+        self.id.group()
+    }
+
+    pub fn tables(&self) -> EngineTables<'_, dyn Engine> {
+        EngineTables(&*self.engine)
+    }
+
+    /// The leadership, or the fault that sends the caller to the leader.
+    pub fn leading(&self) -> Result<Arc<Leading>, Fault> {
+        self.signals.leading.read().clone().ok_or_else(|| self.not_leader())
+    }
+
+    pub fn is_led_here(&self) -> bool {
+        self.signals.leading.read().is_some()
+    }
+
+    /// The fault that names the leader as this replica knows it.
+    pub fn not_leader(&self) -> Fault {
+        match &*self.group.leadership().borrow() {
+            Leadership::Follower { term, leader: Some((_, PeerAddress { address, .. })) } => {
+                Fault::not_leader(Some(address), *term)
+            }
+            Leadership::Follower { term, leader: None } => Fault::not_leader(None, *term),
+            Leadership::Leader { term } => Fault::not_leader(None, term.term),
+            Leadership::Stopped => Fault::not_leader(None, 0),
+        }
+    }
+
+    pub fn unproposed(&self, unproposed: Unproposed) -> Fault {
+        match unproposed {
+            Unproposed::NotLeader => self.not_leader(),
+            other => faults::unproposed(other),
+        }
+    }
+
+    /// Confirms that this replica leads and has applied everything acknowledged before the call.
+    pub async fn read_barrier(&self) -> Result<(), Fault> {
+        self.group.read_barrier().await.map_err(|error| match error {
+            BarrierError::NotLeader { .. } | BarrierError::Stopped => self.not_leader(),
+            BarrierError::NoQuorum => Fault::no_leader(),
+        })
+    }
+
+    /// Makes ready for a read as fresh as it asks for; any read needs this replica to lead.
+    pub async fn ready_to_read(&self, consistency: i32) -> Result<(), Fault> {
+        match Consistency::try_from(consistency) {
+            Ok(Consistency::Stale) => self.leading().map(drop),
+            Ok(Consistency::Unspecified | Consistency::Linearizable) => self.read_barrier().await,
+            Err(_) => Err(Fault::field_invalid("consistency", "is not a value of Consistency")),
+        }
+    }
+
+    /// A room by name. That there is none is said only after a read barrier, because a deposed leader may be behind.
+    pub async fn find_room(&self, slot: Slot, project: &ProjectId, name: &RoomName) -> Result<RoomUid, Fault> {
+        if let Some(room) = self.look_up(slot, project, name)? {
+            return Ok(room);
+        }
+        self.read_barrier().await?;
+        self.look_up(slot, project, name)?.ok_or_else(|| faults::room_not_found(name))
+    }
+
+    fn look_up(&self, slot: Slot, project: &ProjectId, name: &RoomName) -> Result<Option<RoomUid>, Fault> {
+        conclave_room::read::find_room(&self.tables(), self.group_id(), slot, project, name).map_err(broken)
+    }
+
+    /// The room's record; none once it is deleted.
+    pub fn room(&self, room: RoomUid) -> Result<Option<RoomRecord>, Fault> {
+        let record = conclave_room::read::room(&self.tables(), self.group_id(), room).map_err(broken)?;
+        Ok(record.filter(|record| record.state == RoomState::Active))
+    }
+
+    pub fn room_revision(&self, room: RoomUid) -> Result<Revision, Fault> {
+        let revision = conclave_room::read::revision(&self.tables(), self.group_id(), room).map_err(broken)?;
+        Ok(revision.unwrap_or_default())
+    }
+
+    /// Whether leasing from this queue could bring something, or must be asked because the queue is missing.
+    pub fn may_have_ready(&self, room: RoomUid, queue: &QueueName) -> Result<bool, Fault> {
+        let view = conclave_room::read::queue(&self.tables(), self.group_id(), room, queue).map_err(broken)?;
+        Ok(view.is_none_or(|view| view.ready > 0))
+    }
+
+    /// Hands leadership to another voter, if it is led here and one is ready.
+    pub async fn transfer(&self) -> Result<(), TransferError> {
+        match self.group.transfer_leader().await {
+            Ok(_) | Err(TransferError::NotLeader) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a task that ends with the shard; its owner is the shard.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Ends the replica: its leadership, its tasks, its group.
+    pub async fn stop(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.group.clone().shutdown().await;
+    }
+
+    fn begin(&self, term: conclave_raft::LeaderTerm, clock: &Arc<dyn Clock>, voters: &VoterClocksOf) {
+        let applied = match conclave_room::read::clock(&self.tables(), self.group_id()) {
+            Ok(applied) => applied,
+            Err(reason) => {
+                error!(shard = self.id.0, %reason, "the applied clock cannot be read; the shard is not served");
+                return;
+            }
+        };
+        let time = ShardTime::start(applied, clock.clone(), voters(&self.group));
+        let due = self.signals.next_due.subscribe();
+        let leading = Leading::begin(self.group.clone(), term, time, due, &self.tasks);
+        *self.signals.leading.write() = Some(leading);
+        self.signals.tell_next_due(self.group_id(), &*self.engine);
+        info!(shard = self.id.0, term = term.term, "leading");
+    }
+
+    fn end(&self) {
+        let ended = self.signals.leading.write().take();
+        if let Some(leading) = ended {
+            leading.ended.cancel();
+            info!(shard = self.id.0, term = leading.term.term, "leadership ended");
+        }
+    }
+}
+
+/// Begins and ends the shard's leadership with its group's.
+async fn follow_leadership(shard: Arc<Shard>, clock: Arc<dyn Clock>, voters: VoterClocksOf) {
+    let mut leadership: watch::Receiver<Leadership> = shard.group.leadership();
+    loop {
+        let present = leadership.borrow_and_update().clone();
+        let led = shard.signals.leading.read().as_ref().map(|leading| leading.term);
+        match present {
+            Leadership::Leader { term } if led == Some(term) => {}
+            Leadership::Leader { term } => {
+                shard.end();
+                shard.begin(term, &clock, &voters);
+            }
+            Leadership::Follower { .. } | Leadership::Stopped => shard.end(),
+        }
+        tokio::select! {
+            () = shard.cancel.cancelled() => break,
+            changed = leadership.changed() => if changed.is_err() { break },
+        }
+    }
+    shard.end();
+}
+
+/// A store that cannot be read is a fault of this host, not of the request.
+pub fn broken(reason: TableError) -> Fault {
+    error!(%reason, "tables cannot be read");
+    faults::storage()
+}

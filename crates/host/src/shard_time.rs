@@ -1,0 +1,49 @@
+//! One leadership's time: the pure leader clock fed with this node's readings and its peers'.
+
+use std::sync::Arc;
+
+use conclave_types::{Clock, Timestamp};
+use parking_lot::Mutex;
+
+use crate::leader_clock::{LeaderClock, MEDIAN_TOLERANCE, lower_median};
+
+/// The wall clocks of a shard's other voters, as last heard and carried forward to now.
+pub trait VoterClocks: Send + Sync {
+    fn others(&self) -> Vec<Timestamp>;
+}
+
+pub struct ShardTime {
+    clock: Arc<dyn Clock>,
+    voters: Box<dyn VoterClocks>,
+    leader: Mutex<LeaderClock>,
+}
+
+impl ShardTime {
+    pub fn start(applied: Timestamp, clock: Arc<dyn Clock>, voters: Box<dyn VoterClocks>) -> Self {
+        let wall = clock.wall();
+        let median = lower_median(wall, voters.others());
+        let leader = LeaderClock::start(applied, wall, median, clock.monotonic());
+        ShardTime { clock, voters, leader: Mutex::new(leader) }
+    }
+
+    /// The stamp for an entry proposed now; also the present time of the shard.
+    ///
+    /// Without a peer heard the median is the leader's own straight course, never the wall clock, which may jump.
+    pub fn stamp(&self) -> Timestamp {
+        let others = self.voters.others();
+        let monotonic = self.clock.monotonic();
+        let mut leader = self.leader.lock();
+        if others.is_empty() {
+            leader.stamp_unheard(monotonic)
+        } else {
+            leader.stamp(monotonic, lower_median(self.clock.wall(), others))
+        }
+    }
+}
+
+/// How far a node's wall clock is from the median of all it hears, when that is further than a leader may start ahead.
+pub fn skewed_ms(wall: Timestamp, others: Vec<Timestamp>) -> Option<u64> {
+    let median = lower_median(wall, others);
+    let distance = wall.since_ms(median).max(median.since_ms(wall));
+    (distance > MEDIAN_TOLERANCE.as_millis() as u64).then_some(distance)
+}

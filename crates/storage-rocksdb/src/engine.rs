@@ -1,0 +1,289 @@
+//! The database as an [`Engine`].
+//!
+//! Writes go to the log without a sync, and a sync is a call of its own: RocksDB lets writers that need no sync join
+//! a group that does, so synced writes would make everybody wait for the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use conclave_storage::{
+    Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
+};
+use parking_lot::Mutex;
+use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot, WriteOptions};
+use self_cell::self_cell;
+
+use crate::RocksOptions;
+use crate::synced_sequence::SyncedSequence;
+
+/// RocksDB's own table of live bytes of a family.
+const LIVE_TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
+
+/// Of a record in RocksDB's batch: its kind, its family and two lengths, where keys and values are small.
+const RECORD_OVERHEAD_BYTES: usize = 5;
+/// Of a batch: sequence number and count.
+const BATCH_OVERHEAD_BYTES: usize = 12;
+
+/// One node's database.
+pub struct RocksEngine {
+    db: DB,
+    state_prefix_bytes: usize,
+    write_options: WriteOptions,
+    synced: Mutex<SyncedSequence>,
+    syncs: AtomicU64,
+    wal_bytes: AtomicU64,
+    /// By family.
+    written: [Written; Family::ALL.len()],
+}
+
+#[derive(Default)]
+struct Written {
+    operations: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl RocksEngine {
+    /// Opens the database in `folder`, or makes one there.
+    ///
+    /// Fails with [`EngineError::Damaged`] when the database lost writes that were synced; such a folder must not be
+    /// used again, and the node's replicas need new ids.
+    pub fn open(folder: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| EngineError::Open(format!("cannot create {}: {error}", folder.display())))?;
+        let synced = SyncedSequence::open(folder)?;
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let families = Family::ALL.map(|family| options.family(family, &cache));
+        let db = DB::open_cf_descriptors(&options.database(&cache), folder, families)
+            .map_err(|error| open_error(folder, &error))?;
+        synced.check(db.latest_sequence_number())?;
+        let mut write_options = WriteOptions::default();
+        write_options.set_sync(false);
+        Ok(RocksEngine {
+            db,
+            state_prefix_bytes: options.state_prefix_bytes,
+            write_options,
+            synced: Mutex::new(synced),
+            syncs: AtomicU64::new(0),
+            wal_bytes: AtomicU64::new(0),
+            written: Default::default(),
+        })
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("every family was opened")
+    }
+
+    fn get_with(&self, family: Family, key: &[u8], options: &ReadOptions) -> Result<Option<Bytes>, EngineError> {
+        let value = self.db.get_pinned_cf_opt(self.family(family), key, options).map_err(|error| failed(&error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn read_options(&self, family: Family, range: &KeyRange, direction: Direction) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(&range.from[..]);
+        options.set_iterate_upper_bound(&range.to[..]);
+        options.set_total_order_seek(!self.has_one_prefix(family, range) || direction == Direction::Descending);
+        options
+    }
+
+    /// Filters know prefixes, so only a scan that stays within one may ask them.
+    fn has_one_prefix(&self, family: Family, range: &KeyRange) -> bool {
+        let Some(prefix) = range.from.get(..self.state_prefix_bytes) else { return false };
+        family == Family::State && range.to.starts_with(prefix)
+    }
+
+    fn count(&self, batch: &WriteBatch, wal_bytes: usize) {
+        let mut counted = [(0, 0); Family::ALL.len()];
+        for operation in batch {
+            let (operations, bytes) = &mut counted[operation.family() as usize];
+            *operations += 1;
+            *bytes += operation.bytes() as u64;
+        }
+        for (written, (operations, bytes)) in self.written.iter().zip(counted) {
+            written.operations.fetch_add(operations, Ordering::Relaxed);
+            written.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.wal_bytes.fetch_add(wal_bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl EngineView for RocksEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.get_with(family, key, &ReadOptions::default())
+    }
+
+    fn scan(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        let options = self.read_options(family, &range, Direction::Ascending);
+        Scan::start(range, Direction::Ascending, || self.db.raw_iterator_cf_opt(self.family(family), options))
+    }
+
+    fn scan_back(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        let options = self.read_options(family, &range, Direction::Descending);
+        Scan::start(range, Direction::Descending, || self.db.raw_iterator_cf_opt(self.family(family), options))
+    }
+}
+
+impl Engine for RocksEngine {
+    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let families = Family::ALL.map(|family| self.family(family));
+        let capacity = BATCH_OVERHEAD_BYTES + batch.bytes() + batch.len() * RECORD_OVERHEAD_BYTES;
+        let mut writes = rocksdb::WriteBatch::with_capacity_bytes(capacity);
+        for operation in &batch {
+            match operation {
+                Operation::Put { family, key, value } => writes.put_cf(&families[family as usize], key, value),
+                Operation::Delete { family, key } => writes.delete_cf(&families[family as usize], key),
+                // RocksDB takes an inverted range for an error; the port says that it holds nothing.
+                Operation::DeleteRange { from, to, .. } if from >= to => {}
+                Operation::DeleteRange { family, from, to } => {
+                    writes.delete_range_cf(&families[family as usize], from, to);
+                }
+            }
+        }
+        let wal_bytes = writes.size_in_bytes();
+        self.db.write_opt(writes, &self.write_options).map_err(|error| failed(&error))?;
+        self.count(&batch, wal_bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        // Taken before the sync, so the record never runs ahead of the disk.
+        let sequence = self.db.latest_sequence_number();
+        self.db.flush_wal(true).map_err(|error| failed(&error))?;
+        self.synced.lock().record(sequence)?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
+        Arc::new(RocksView(PinnedSnapshot::new(self, |engine| engine.db.snapshot())))
+    }
+
+    fn stats(&self) -> EngineStats {
+        let families = Family::ALL.map(|family| {
+            let written = &self.written[family as usize];
+            let table_bytes = self.db.property_int_value_cf(self.family(family), LIVE_TABLE_BYTES);
+            FamilyStats {
+                family,
+                operations: written.operations.load(Ordering::Relaxed),
+                written_bytes: written.bytes.load(Ordering::Relaxed),
+                table_bytes: table_bytes.ok().flatten().unwrap_or(0),
+            }
+        });
+        EngineStats {
+            syncs: self.syncs.load(Ordering::Relaxed),
+            wal_bytes: self.wal_bytes.load(Ordering::Relaxed),
+            families: families.to_vec(),
+        }
+    }
+}
+
+self_cell!(
+    /// A snapshot and the database it belongs to, which stays open as long.
+    struct PinnedSnapshot {
+        owner: Arc<RocksEngine>,
+        #[covariant]
+        dependent: Snapshot,
+    }
+);
+
+struct RocksView(PinnedSnapshot);
+
+impl RocksView {
+    fn scan_in(&self, family: Family, range: KeyRange, direction: Direction) -> Pairs<'_> {
+        let engine = self.0.borrow_owner();
+        let options = engine.read_options(family, &range, direction);
+        let iterator = || self.0.borrow_dependent().raw_iterator_cf_opt(engine.family(family), options);
+        Scan::start(range, direction, iterator)
+    }
+}
+
+impl EngineView for RocksView {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let family = self.0.borrow_owner().family(family);
+        let value = self.0.borrow_dependent().get_pinned_cf(family, key).map_err(|error| failed(&error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        self.scan_in(family, range, Direction::Ascending)
+    }
+
+    fn scan_back(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        self.scan_in(family, range, Direction::Descending)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// An iterator on its current pair, or on none once it met the bound of its options.
+struct Scan<'a> {
+    iterator: DBRawIterator<'a>,
+    direction: Direction,
+    finished: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn start(range: KeyRange, direction: Direction, iterator: impl FnOnce() -> DBRawIterator<'a>) -> Pairs<'a> {
+        if range.from >= range.to {
+            return Box::new(std::iter::empty());
+        }
+        let mut iterator = iterator();
+        match direction {
+            Direction::Ascending => iterator.seek(&range.from),
+            Direction::Descending => iterator.seek_to_last(),
+        }
+        Box::new(Scan { iterator, direction, finished: false })
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<(Bytes, Bytes), EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        let Some((key, value)) = self.iterator.item() else {
+            self.finished = true;
+            return self.iterator.status().err().map(|error| Err(failed(&error)));
+        };
+        let pair = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        match self.direction {
+            Direction::Ascending => self.iterator.next(),
+            Direction::Descending => self.iterator.prev(),
+        }
+        Some(Ok(pair))
+    }
+}
+
+fn failed(error: &rocksdb::Error) -> EngineError {
+    match error.kind() {
+        ErrorKind::Corruption => EngineError::Damaged(error.to_string()),
+        _ => EngineError::Io(error.to_string()),
+    }
+}
+
+/// RocksDB tells these cases apart by its messages alone.
+fn open_error(folder: &Path, error: &rocksdb::Error) -> EngineError {
+    let folder = folder.display();
+    let message = error.as_ref();
+    match error.kind() {
+        ErrorKind::Corruption => EngineError::Damaged(format!("{folder}: {message}")),
+        ErrorKind::IOError if message.contains("lock") => EngineError::Open(format!(
+            "{folder} is in use by another process; stop it, or give this node a folder of its own ({message})"
+        )),
+        ErrorKind::InvalidArgument if message.contains("Column families not opened") => EngineError::Open(format!(
+            "{folder} was written by a newer version, which keeps data that this one does not know ({message})"
+        )),
+        _ => EngineError::Open(format!("{folder}: {message}")),
+    }
+}

@@ -1,0 +1,164 @@
+//! Runs every test of the workspace, the quick ones first, and counts them.
+//!
+//! The pure crates come first because they answer in seconds while RocksDB takes many minutes to build. Everything else
+//! is built once, in one selection, and each executable is then run by itself, so that one that hangs is stopped and
+//! named and the others still have their say.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::bounded::{self, End};
+use crate::cargo::{Artifacts, Cargo, TestExecutable, parse_artifacts};
+use crate::layering;
+use crate::tally::Tally;
+
+/// The whole run. CI gives up after an hour; stopping before it does leaves a readable result.
+const RUN_LIMIT: Duration = Duration::from_secs(57 * 60);
+/// A cold build of everything on two cores takes about half of this.
+const BUILD_LIMIT: Duration = Duration::from_secs(45 * 60);
+/// The pure crates, with their few dependencies.
+const PURE_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// One executable of a crate's own tests.
+const EXECUTABLE_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// One executable that starts, kills and restarts real processes.
+const PROCESS_SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// All examples in the documentation.
+const DOC_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// The package whose tests start real processes.
+const PROCESS_SUITES: &str = "conclave-tests";
+
+struct Run<'a> {
+    cargo: &'a Cargo,
+    /// Given to each test executable: usually nothing, or part of a test's name.
+    filters: &'a [String],
+    deadline: Instant,
+    tally: Tally,
+    failures: Vec<String>,
+}
+
+/// Runs all tests whose names contain a filter; all of them when there is none.
+pub fn run(cargo: &Cargo, filters: &[String]) -> Result<Tally> {
+    let deadline = Instant::now() + RUN_LIMIT;
+    let mut run = Run { cargo, filters, deadline, tally: Tally::default(), failures: Vec::new() };
+    run.layering()?;
+    run.pure_crates()?;
+    if let Some(artifacts) = run.build()? {
+        run.executables(&artifacts)?;
+        run.documentation()?;
+    }
+    for failure in &run.failures {
+        println!("failed: {failure}");
+    }
+    Ok(run.tally)
+}
+
+impl Run<'_> {
+    /// Counted as one test: cheap, and a wrong edge is easiest to undo at once.
+    fn layering(&mut self) -> Result<()> {
+        let violations = layering::check(self.cargo)?;
+        for violation in &violations {
+            println!("layering: {violation}");
+        }
+        let kept = violations.is_empty();
+        self.record("layering", if kept { Tally { passed: 1, failed: 0 } } else { Tally::ONE_FAILED }, kept);
+        Ok(())
+    }
+
+    fn pure_crates(&mut self) -> Result<()> {
+        let mut command = self.cargo.command("test");
+        command.args(["--release", "--locked"]);
+        for name in layering::PURE {
+            command.args(["-p", name]);
+        }
+        command.arg("--").args(self.filters);
+        self.counted("the pure crates", command, PURE_LIMIT)
+    }
+
+    /// Builds every test and binary in one go; none when something does not build.
+    fn build(&mut self) -> Result<Option<Artifacts>> {
+        println!("== building");
+        let mut command = self.cargo.command("build");
+        command.args(["--release", "--workspace", "--locked", "--bins", "--tests"]);
+        command.args(["--message-format", "json-render-diagnostics"]);
+        let mut messages = String::new();
+        let end = bounded::run(command, self.limit(BUILD_LIMIT), |line| {
+            messages.push_str(line);
+            messages.push('\n');
+        })?;
+        if end.is_success() {
+            return Ok(Some(parse_artifacts(&messages)));
+        }
+        self.record(&format!("the build {}", reason(end)), Tally::ONE_FAILED, false);
+        Ok(None)
+    }
+
+    fn executables(&mut self, artifacts: &Artifacts) -> Result<()> {
+        let product = artifacts.binaries.iter().find(|(name, _)| name == "conclave").map(|(_, path)| path.as_path());
+        let mut tests: Vec<&TestExecutable> =
+            artifacts.tests.iter().filter(|test| !layering::PURE.contains(&test.package.as_str())).collect();
+        tests.sort_by_key(|test| (test.package == PROCESS_SUITES, test.package.clone(), test.target.clone()));
+        for test in tests {
+            let limit = if test.package == PROCESS_SUITES { PROCESS_SUITE_LIMIT } else { EXECUTABLE_LIMIT };
+            let name = format!("{} {}", test.package, test.target);
+            self.counted(&name, test_command(test, product, self.filters), limit)?;
+        }
+        Ok(())
+    }
+
+    fn documentation(&mut self) -> Result<()> {
+        let mut command = self.cargo.command("test");
+        command.args(["--release", "--workspace", "--locked", "--doc", "--"]).args(self.filters);
+        self.counted("examples in the documentation", command, DOC_LIMIT)
+    }
+
+    /// Runs `command`, shows what it prints and adds up the results in it.
+    fn counted(&mut self, name: &str, command: Command, limit: Duration) -> Result<()> {
+        println!("== {name}");
+        let mut tally = Tally::default();
+        let end = bounded::run(command, self.limit(limit), |line| {
+            println!("{line}");
+            if let Some(result) = Tally::from_result_line(line) {
+                tally += result;
+            }
+        })?;
+        // A crash, or the end of its time, leaves no result line; it must not look like success.
+        if !end.is_success() && tally.failed == 0 {
+            tally += Tally::ONE_FAILED;
+        }
+        let title = if end.is_success() { name.to_owned() } else { format!("{name} {}", reason(end)) };
+        self.record(&title, tally, end.is_success());
+        Ok(())
+    }
+
+    fn record(&mut self, title: &str, tally: Tally, succeeded: bool) {
+        self.tally += tally;
+        if !succeeded {
+            self.failures.push(title.to_owned());
+        }
+    }
+
+    fn limit(&self, own: Duration) -> Duration {
+        own.min(self.deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+fn test_command(test: &TestExecutable, product: Option<&Path>, filters: &[String]) -> Command {
+    let mut command = Command::new(&test.path);
+    command.args(filters).current_dir(&test.package_root).stdin(Stdio::null());
+    command.env("CARGO_MANIFEST_DIR", &test.package_root).env("RUST_BACKTRACE", "1");
+    if let Some(product) = product {
+        command.env("CONCLAVE_BIN", product);
+    }
+    command
+}
+
+fn reason(end: End) -> String {
+    match end {
+        End::Exited(status) => format!("({status})"),
+        End::OutOfTime => "(out of time)".to_owned(),
+    }
+}
