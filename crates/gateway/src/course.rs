@@ -57,6 +57,11 @@ impl<'a> Course<'a> {
         Course { core, shard, asked: None, hops: 0, give_up_at: core.clock.monotonic() + patience }
     }
 
+    /// A course whose first attempt was made elsewhere, on this host.
+    pub fn after(core: &'a Core, shard: ShardId, patience: Duration, asked: ShardHost) -> Self {
+        Course { asked: Some(asked), ..Course::new(core, shard, patience) }
+    }
+
     pub fn remaining(&self) -> Duration {
         self.give_up_at.saturating_sub(self.core.clock.monotonic())
     }
@@ -101,15 +106,15 @@ impl<'a> Course<'a> {
                 self.move_on();
             }
             Next::AwaitTable => {
-                let epoch = self.core.router.map().map(|map| map.epoch);
+                let known = self.core.router.map().map(|map| map.revision);
                 let pause = self.leader_wait();
-                // A table that does not come in time is asked for again by the next refusal.
-                let _ = tokio::time::timeout(pause, self.core.router.newer_map(epoch)).await;
+                // A table that does not come in time is waited for again after the next refusal.
+                let _ = tokio::time::timeout(pause, self.core.router.newer_map(known)).await;
                 self.asked = None;
             }
             Next::ProbeNext => {
                 if let Some(host) = &self.asked {
-                    self.core.router.suspect(host.node);
+                    self.core.router.suspect(self.shard, host.node);
                 }
                 let spent = !self.core.retries.withdraw();
                 self.move_on();

@@ -83,6 +83,23 @@ impl Run {
         }
     }
 
+    /// The first message as a run of its own, and the others.
+    pub fn split_first(mut self) -> (Run, Run) {
+        let end = self.messages().next().map_or(0, |message| message.end);
+        let first = self.0.split_to(end);
+        (Run(first), self)
+    }
+
+    /// What stands in the only message; empty if there is none.
+    pub fn single(&self) -> &[u8] {
+        self.messages().next().map(|message| self.payload(message)).unwrap_or_default()
+    }
+
+    /// The bytes in a buffer of their own.
+    pub fn copied(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.0)
+    }
+
     /// What stands in one message.
     pub fn payload(&self, message: Range<usize>) -> &[u8] {
         &self.0[message.start + PREFIX_BYTES..message.end]

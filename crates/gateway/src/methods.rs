@@ -31,9 +31,9 @@ const METHODS: [(&str, Forward); 11] = [
     ("/conclave.v1.SessionService/Connect", Forward::Session),
 ];
 
-/// None for a path that is no public method.
-pub fn forward(path: &str) -> Option<Forward> {
-    METHODS.iter().find(|(known, _)| *known == path).map(|(_, forward)| *forward)
+/// The method's own copy of its path, and its row; none for a path that is no public method.
+pub fn forward(path: &str) -> Option<(&'static str, Forward)> {
+    METHODS.iter().find(|(known, _)| *known == path).copied()
 }
 
 #[cfg(test)]
@@ -79,14 +79,14 @@ mod tests {
                 let path = format!("/conclave.v1.{service}/{}", method.name());
                 let request = message(method.input_type());
                 let request_id = request.field.iter().find(|field| field.name() == "request_id");
-                match forward(&path).unwrap() {
+                match forward(&path).unwrap().1 {
                     Forward::Write { request_id_field } => {
                         assert_eq!(request_id.unwrap().number(), request_id_field as i32, "{path}");
                     }
                     Forward::Read | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
                     Forward::Session => assert!(method.client_streaming() && method.server_streaming(), "{path}"),
                 }
-                if forward(&path) != Some(Forward::Session) {
+                if !method.client_streaming() {
                     let first = request.field.iter().find(|field| field.number() == 1).unwrap();
                     assert!(matches!(first.name(), "name" | "parent"), "{path}: field 1 is the resource");
                 }

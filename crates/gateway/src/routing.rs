@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_types::{Clock, Epoch, NodeUuid, ProjectId, RoomName, ShardId};
+use conclave_cluster::{ClusterTable, NodeState};
+use conclave_types::{Clock, NodeUuid, ProjectId, RoomName, ShardId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -26,9 +27,28 @@ pub struct ShardHost {
 /// Which hosts hold which shard: what routing reads of the cluster's table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShardMap {
-    pub epoch: Epoch,
-    /// By shard number; each in the table's order of replicas.
+    /// Of the table it was read from; newer is higher.
+    pub revision: u64,
+    /// By shard number; in each the replica that should lead stands first.
     pub shards: Vec<Vec<ShardHost>>,
+}
+
+impl From<&ClusterTable> for ShardMap {
+    fn from(table: &ClusterTable) -> Self {
+        let addresses: HashMap<NodeUuid, Arc<str>> = table
+            .nodes
+            .values()
+            .filter(|node| node.state != NodeState::Gone)
+            .map(|node| (node.node, node.address.as_str().into()))
+            .collect();
+        let shards = table.shards.iter().map(|shard| {
+            let mut replicas = shard.replicas.clone();
+            replicas.sort_by_key(|replica| replica.replica != shard.preferred_leader);
+            let host = |node: NodeUuid| addresses.get(&node).map(|address| ShardHost { node, address: address.clone() });
+            replicas.into_iter().filter_map(|replica| host(replica.node)).collect()
+        });
+        ShardMap { revision: table.revision.0, shards: shards.collect() }
+    }
 }
 
 /// Who leads a shard and since which term.
@@ -55,7 +75,7 @@ impl Router {
     /// Takes a newer map; an older one is ignored.
     pub fn replace_map(&self, map: ShardMap) {
         self.map.send_if_modified(|present| {
-            let newer = present.as_ref().is_none_or(|present| present.epoch <= map.epoch);
+            let newer = present.as_ref().is_none_or(|present| present.revision <= map.revision);
             if newer {
                 *present = Some(Arc::new(map));
             }
@@ -67,9 +87,9 @@ impl Router {
         self.map.borrow().clone()
     }
 
-    /// Waits until the map is newer than `epoch`, or there is one where there was none.
-    pub async fn newer_map(&self, epoch: Option<Epoch>) {
-        let newer = |map: &Option<Arc<ShardMap>>| map.as_ref().map(|map| map.epoch) > epoch;
+    /// Waits until the map is newer than this revision, or there is one where there was none.
+    pub async fn newer_map(&self, revision: Option<u64>) {
+        let newer = |map: &Option<Arc<ShardMap>>| map.as_ref().map(|map| map.revision) > revision;
         // The sender is ours, so waiting ends only by a newer map.
         let _ = self.map.subscribe().wait_for(newer).await;
     }
@@ -96,8 +116,13 @@ impl Router {
         known.node = node;
     }
 
-    /// Notes that this host did not answer.
-    pub fn suspect(&self, node: NodeUuid) {
+    /// Notes that this host did not answer when it was asked about this shard.
+    pub fn suspect(&self, shard: ShardId, node: NodeUuid) {
+        let mut hints = self.hints.lock();
+        if hints.get(&shard).is_some_and(|hint| hint.node == node) {
+            hints.remove(&shard);
+        }
+        drop(hints);
         let now = self.clock.monotonic();
         let mut suspects = self.suspects.lock();
         suspects.retain(|_, until| *until > now);
@@ -153,7 +178,7 @@ mod tests {
         let clock = Arc::new(ManualClock::default());
         let router = Router::new(clock.clone());
         let hosts = (1..=3).map(|number| ShardHost { node: node(number), address: "127.0.0.1:1".into() }).collect();
-        router.replace_map(ShardMap { epoch: Epoch(3), shards: vec![hosts] });
+        router.replace_map(ShardMap { revision: 3, shards: vec![hosts] });
         (router, clock)
     }
 
@@ -167,8 +192,10 @@ mod tests {
         assert_eq!(asked(router.first(SHARD)), 1);
         router.learn(SHARD, LeaderHint { node: node(3), term: 5 });
         assert_eq!(asked(router.first(SHARD)), 3);
-        router.suspect(node(3));
+        router.suspect(SHARD, node(3));
         assert_eq!(asked(router.first(SHARD)), 1);
+        router.learn(SHARD, LeaderHint { node: node(3), term: 5 });
+        assert_eq!(asked(router.first(SHARD)), 1, "others may still name it");
         clock.advance(SUSPECT_FOR);
         assert_eq!(asked(router.first(SHARD)), 3);
     }
@@ -188,10 +215,10 @@ mod tests {
         let (router, _) = router();
         assert_eq!(asked(router.after(SHARD, node(1))), 2);
         assert_eq!(asked(router.after(SHARD, node(3))), 1);
-        router.suspect(node(2));
+        router.suspect(SHARD, node(2));
         assert_eq!(asked(router.after(SHARD, node(1))), 3);
         for number in 1..=3 {
-            router.suspect(node(number));
+            router.suspect(SHARD, node(number));
         }
         assert_eq!(asked(router.after(SHARD, node(1))), 2, "somebody is asked even when all are suspect");
     }
@@ -199,7 +226,7 @@ mod tests {
     #[test]
     fn an_older_map_does_not_replace_a_newer_one() {
         let (router, _) = router();
-        router.replace_map(ShardMap { epoch: Epoch(2), shards: Vec::new() });
-        assert_eq!(router.map().unwrap().epoch, Epoch(3));
+        router.replace_map(ShardMap { revision: 2, shards: Vec::new() });
+        assert_eq!(router.map().unwrap().revision, 3);
     }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_proto::envelope::peek_field_1;
 use conclave_proto::status::ApiError;
+use conclave_proto::v1::ErrorReason;
 use conclave_types::limits::MAX_UNARY_BYTES;
 use conclave_types::{RoomName, ShardId};
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::retry::budget::Budget;
@@ -192,7 +194,7 @@ pub fn frame_refused(what: &str, error: FrameError) -> Status {
 }
 
 pub fn malformed(why: &'static str) -> Status {
-    ApiError::malformed(&conclave_proto::wire::Malformed(why)).into()
+    ApiError::new(ErrorReason::Malformed, why).into()
 }
 
 fn refused(status: Status) -> Failed {
@@ -212,10 +214,45 @@ fn message_of(request: &Run) -> Result<&[u8], Status> {
     Ok(request.payload(message))
 }
 
-fn has_request_id(message: &[u8], field: u32) -> bool {
-    conclave_proto::envelope::has_bytes(message, field)
+/// Whether this field of the request, a string, is set. Bytes that are no message have none; the host refuses them.
+fn has_request_id(mut message: &[u8], field: u32) -> bool {
+    let mut set = false;
+    while !message.is_empty() {
+        let Ok((number, wire_type)) = decode_key(&mut message) else { return false };
+        let before = message;
+        if skip_field(wire_type, number, &mut message, DecodeContext::default()).is_err() {
+            return false;
+        }
+        if number == field {
+            // One byte is the length of an empty string.
+            set = wire_type == WireType::LengthDelimited && before.len() - message.len() > 1;
+        }
+    }
+    set
 }
 
 fn joined(mut parts: Vec<Bytes>) -> Bytes {
     if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::v1::SendItemsRequest;
+    use prost::Message;
+
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_seen_only_where_it_is_and_when_it_is_set() {
+        let request = |request_id: &str| {
+            let parent = "rooms/a/queues/b".to_owned();
+            SendItemsRequest { parent, request_id: request_id.to_owned(), ..Default::default() }.encode_to_vec()
+        };
+        assert!(has_request_id(&request("7"), 4));
+        assert!(!has_request_id(&request(""), 4));
+        assert!(!has_request_id(&request("7"), 3));
+        assert!(!has_request_id(&[0x22, 0], 4), "set to the empty string");
+        assert!(!has_request_id(&[0x22, 1, b'7', 0x22, 0], 4), "the last one counts");
+        assert!(!has_request_id(&[0x22, 9], 4), "cut off");
+    }
 }

@@ -31,6 +31,12 @@ pub fn response(body: Body) -> http::Response<Body> {
     response
 }
 
+/// A successful response of one message.
+pub fn answered(framed: Bytes) -> http::Response<Body> {
+    let trailers = trailers(&Status::ok(""));
+    response(Body::new(Full::new(framed).with_trailers(async move { Some(Ok(trailers)) })))
+}
+
 /// A status as trailers.
 pub fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(4);

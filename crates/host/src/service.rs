@@ -49,7 +49,8 @@ pub(crate) struct Located {
 impl Serving {
     pub fn secrets(&self) -> Result<Secrets, Fault> {
         let table = self.table.borrow().clone().ok_or_else(Fault::no_leader)?;
-        Ok(Secrets::new(table.cluster_secret))
+        let secret = table.secret.bytes().try_into().map_err(|_| Fault::internal("cluster secret"))?;
+        Ok(Secrets::new(secret))
     }
 
     /// The shard of a room's name, if it is hosted here and serves.
@@ -60,7 +61,7 @@ impl Serving {
     }
 
     pub fn shard_count(&self) -> Result<u16, Fault> {
-        Ok(self.table.borrow().as_ref().ok_or_else(Fault::no_leader)?.shard_count)
+        Ok(self.table.borrow().as_ref().ok_or_else(Fault::no_leader)?.shards.len() as u16)
     }
 
     pub fn shard(&self, id: ShardId) -> Result<Arc<Shard>, Fault> {

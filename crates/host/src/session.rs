@@ -230,6 +230,7 @@ impl Session {
                 Admitted::Receive(admit::receive_items(room, queue, participant, receiver, again, request)?)
             }
             Asked::GetRoom(request) => {
+                scope::rooms_read(claims)?;
                 self.at.same_room(&request.name)?;
                 Admitted::Read(Box::pin(reads::get_room(self.shard.clone(), self.at.in_room(), request)))
             }

@@ -13,12 +13,10 @@ pub mod page;
 pub mod resource;
 pub mod status;
 pub mod time;
-mod wire;
+pub mod wire;
 
 #[cfg(test)]
 mod descriptor;
-
-pub use wire::Malformed;
 
 /// The public API.
 pub mod v1 {

@@ -13,6 +13,19 @@ pub mod options;
 pub mod peers;
 pub mod state_machine;
 
+mod apply;
+mod group_log;
+mod handler;
+mod keys;
+mod log_cache;
+mod log_store;
+mod network;
+mod snapshot;
+#[cfg(test)]
+mod store_suite;
+mod types;
+mod wire;
+
 pub use group::{
     BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, MembershipError, ProposeError,
     TransferError,

@@ -12,8 +12,6 @@ pub const MAX_APPLY_ENTRIES: usize = 256;
 pub const MAX_SNAPSHOT_PART_BYTES: usize = 256 << 10;
 /// Most bytes of one snapshot. A receiver holds all of it in memory until it is verified.
 pub const MAX_SNAPSHOT_BYTES: u64 = 512 << 20;
-/// Snapshots that a node receives at once, for the same reason.
-pub const MAX_SNAPSHOT_INSTALLS: usize = 1;
 /// Log entries that a purge deletes one by one; more are deleted as one range.
 pub const MAX_POINT_DELETES: u64 = 4_096;
 /// Log writes that wait for the writer; a group that finds the queue full waits.

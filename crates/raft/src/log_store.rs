@@ -2,12 +2,13 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::iter;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::{OptionalSend, alias};
+use openraft::OptionalSend;
 
 use crate::group_log::GroupLog;
 use crate::limits::MAX_APPEND_BYTES;
@@ -81,32 +82,36 @@ impl RaftLogReader<Raft> for LogStore {
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
-    ) -> impl Stream<Item = Result<alias::EntryOf<Raft>, io::Error>> + OptionalSend
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
         let log = self.0.clone();
-        let pieces = std::iter::successors(Some(Piece { next: from, entries: Ok(Vec::new()) }), move |piece| {
-            let Ok(_) = &piece.entries else { return None };
-            if piece.next >= to {
-                return None;
+        let mut next = from;
+        let mut piece = Vec::new().into_iter();
+        stream::iter(iter::from_fn(move || {
+            loop {
+                if let Some(entry) = piece.next() {
+                    return Some(Ok(entry));
+                }
+                if next >= to {
+                    return None;
+                }
+                match log.read_piece(next, to) {
+                    Ok(entries) => {
+                        // Without progress the range ended early, and openraft notices what is missing.
+                        next = entries.last().map_or(to, |last| last.log_id.index + 1);
+                        piece = entries.into_iter();
+                    }
+                    Err(error) => {
+                        next = to;
+                        return Some(Err(io::Error::other(error)));
+                    }
+                }
             }
-            let entries = log.read_piece(piece.next, to).map_err(|error| error.to_string());
-            let next = entries.as_ref().ok().and_then(|entries| entries.last()).map(|last| last.log_id.index + 1);
-            // Without progress the range ended early; openraft notices what is missing.
-            Some(Piece { next: next.unwrap_or(to), entries })
-        });
-        stream::iter(pieces.flat_map(|piece| match piece.entries {
-            Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => vec![Err(io::Error::other(error))],
         }))
     }
-}
-
-struct Piece {
-    next: u64,
-    entries: Result<Vec<Entry>, String>,
 }
 
 /// A range as first index and the index after the last.

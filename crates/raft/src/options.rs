@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use conclave_types::GroupId;
+use openraft::{Config, ConfigError, SnapshotPolicy};
+
 /// Settings every group of a node shares. Timeouts must agree across a cluster within a small factor.
 #[derive(Debug, Clone)]
 pub struct RaftOptions {
@@ -85,5 +88,59 @@ impl RaftOptions {
             snapshot_part_timeout: Duration::from_secs(2),
             transfer_timeout: Duration::from_secs(2),
         }
+    }
+}
+
+impl RaftOptions {
+    /// These settings in openraft's terms, with what is the same everywhere.
+    pub(crate) fn openraft(&self, group: GroupId) -> Result<Config, ConfigError> {
+        let election_timeout_max = millis(self.election_timeout_max);
+        Config {
+            cluster_name: format!("group {}", group.0),
+            heartbeat_interval: millis(self.heartbeat_interval),
+            heartbeat_min_interval: Some(millis(self.heartbeat_min_interval)),
+            election_timeout_min: millis(self.election_timeout_min),
+            election_timeout_max,
+            max_payload_entries: self.max_payload_entries,
+            api_channel_size: Some(self.core_queue),
+            notification_channel_size: Some(self.core_queue),
+            state_machine_channel_size: Some(self.apply_queue),
+            // The keeper decides by bytes and entries.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: self.keep_log_entries,
+            replication_lag_threshold: self.caught_up_entries,
+            install_snapshot_timeout: millis(self.snapshot_timeout),
+            enable_pre_vote: Some(true),
+            // State is applied without a sync: a leader that came back inside its own lease could serve reads from
+            // before what it had acknowledged. A restarted replica always begins as a follower.
+            enable_leader_restore: Some(false),
+            // Where a leader lost its majority but still reaches some, its heartbeats would keep them from electing
+            // another. It is silent every other such interval.
+            quorum_loss_probe_interval: Some(2 * election_timeout_max + 500),
+            ..Config::default()
+        }
+        .validate()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_profiles_are_accepted() {
+        for options in [RaftOptions::default(), RaftOptions::for_tests()] {
+            options.openraft(GroupId(1)).expect("a valid profile");
+        }
+    }
+
+    #[test]
+    fn an_election_timeout_below_the_heartbeat_is_refused() {
+        let options = RaftOptions { election_timeout_min: Duration::from_millis(100), ..RaftOptions::default() };
+        assert!(options.openraft(GroupId(1)).is_err());
     }
 }

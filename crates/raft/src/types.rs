@@ -11,11 +11,12 @@ use openraft::vote::RaftLeaderId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::snapshot::SnapshotState;
 use crate::{LeaderTerm, PeerAddress, Reply};
 
 /// One group's types.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Raft;
+pub struct Raft;
 
 impl openraft::RaftTypeConfig for Raft {
     type D = Payload;
@@ -41,7 +42,7 @@ impl openraft::RaftTypeConfig for Raft {
 }
 
 /// Hands an outcome to whoever waits, if anybody still does.
-pub(crate) struct Answer<T>(pub(crate) oneshot::Sender<T>);
+pub struct Answer<T>(pub(crate) oneshot::Sender<T>);
 
 impl<T: OptionalSend + 'static> Responder<Raft, T> for Answer<T> {
     fn on_complete(self, outcome: T) {
@@ -50,13 +51,14 @@ impl<T: OptionalSend + 'static> Responder<Raft, T> for Answer<T> {
     }
 }
 
-pub(crate) type LeaderId = openraft::type_config::alias::LeaderIdOf<Raft>;
+pub type LeaderId = openraft::type_config::alias::LeaderIdOf<Raft>;
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<Raft>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<Raft>;
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<Raft>;
 pub(crate) type EntryPayload = openraft::EntryPayload<Payload, u64, PeerAddress>;
 pub(crate) type Membership = openraft::Membership<u64, PeerAddress>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Raft>;
+pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Raft, SnapshotState>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Raft>;
 
 /// What an entry carries; only the state machine knows what it means.

@@ -145,7 +145,7 @@ pub(crate) fn append_to_wire(request: AppendEntriesRequest<Raft>) -> proto::Raft
 }
 
 pub(crate) fn append_from_wire(request: proto::RaftAppendRequest) -> Result<AppendEntriesRequest<Raft>, WireError> {
-    let request = AppendEntriesRequest {
+    let request = AppendEntriesRequest::<Raft> {
         vote: vote_from_wire(request.vote)?,
         prev_log_id: request.previous.map(log_id_from_wire).transpose()?,
         entries: request.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,

@@ -1,37 +1,53 @@
 //! How log entries run.
+//!
+//! An entry sets the clock (`max` of itself and the leader's stamp), then runs its commands one after the other, each
+//! as a transaction of one operation over the shard's [`State`]: the first refusal rolls it back and is the outcome.
+//! What a command's origin asks for beside that (a session's order, a request's memory) is kept even then.
+//!
+//! Nothing is written here. The caller takes the writes of a [`Batch`] into its own, together with the applied position,
+//! so that a crash shows either all of it or nothing.
 
 use bytes::Bytes;
 use conclave_types::{GroupId, Timestamp};
 
-use crate::{Applied, Command, TableError, TableReads};
+use crate::advance::advance;
+use crate::keys::Keys;
+use crate::queue::lease::Lease;
+use crate::session::attach::Attach;
+use crate::session::frame;
+use crate::state::{ShardHeader, State};
+use crate::{Applied, Command, Operation, Origin, Outcome, TableError, TableReads, queue, request, room};
 
-/// Keys and their new values (`None` deletes), in key order; each key once.
+/// Keys and their new values (`None` deletes), in key order, each key once.
 pub type Writes = Vec<(Vec<u8>, Option<Bytes>)>;
 
-/// Entries that are written together: each sees what the earlier ones did.
+/// Entries of one shard that are written together: each sees what the earlier ones did.
+///
+/// After an error the batch is void, and so is the replica: it cannot go on without diverging.
 pub struct Batch<'a> {
-    group: GroupId,
-    reads: &'a dyn TableReads,
+    state: State<'a>,
 }
 
 impl<'a> Batch<'a> {
+    /// Begins a batch over the stored state. Fails if the state was written by a newer version.
     pub fn new(group: GroupId, reads: &'a dyn TableReads) -> Result<Self, TableError> {
-        Ok(Batch { group, reads })
+        Ok(Batch { state: State::new(group, reads)? })
     }
 
     /// Applies one entry: the leader's stamp and its commands.
     pub fn apply(&mut self, time: Timestamp, commands: Vec<Command>) -> Result<Applied, TableError> {
-        let _ = (self.group, self.reads, time, commands);
-        Err(TableError("not built".into()))
+        self.state.begin_entry(time);
+        let outcomes = commands.into_iter().map(|command| run(&mut self.state, command)).collect::<Result<_, _>>()?;
+        Ok(Applied { outcomes, effects: self.state.end_entry(), clock: self.state.clock() })
     }
 
     /// What to write, all at once.
     pub fn into_writes(self) -> Writes {
-        Vec::new()
+        self.state.into_writes()
     }
 }
 
-/// Applies one entry on its own.
+/// Applies one entry that is written by itself.
 pub fn apply(
     group: GroupId,
     time: Timestamp,
@@ -43,8 +59,80 @@ pub fn apply(
     Ok((applied, batch.into_writes()))
 }
 
-/// When the shard's next timer is due, on the applied clock; none when nothing waits for time.
+/// When the shard next needs an `Advance`, on the applied clock; none when nothing waits for time. An `Advance` that
+/// comes early does nothing.
 pub fn next_due(group: GroupId, reads: &impl TableReads) -> Result<Option<Timestamp>, TableError> {
-    let _ = (group, reads);
-    Err(TableError("not built".into()))
+    let keys = Keys::new(group);
+    let from = keys.due_from(ShardHeader::load(reads, &keys)?.due_from);
+    let head = reads.scan(&from, &keys.due_end()).next().transpose()?;
+    head.map(|(key, _)| keys.parse_due(&key).map(|(deadline, _)| deadline)).transpose()
+}
+
+fn run(state: &mut State<'_>, command: Command) -> Result<Outcome, TableError> {
+    let Command { origin, operation } = command;
+    match origin {
+        Origin::Session(session_frame) if operation.is_durable() => frame::run(state, session_frame, operation),
+        Origin::Request { project, participant, request_id } => {
+            request::run(state, &project, &participant, &request_id, operation)
+        }
+        Origin::Host | Origin::Call { .. } | Origin::Session(_) => transact(state, operation),
+    }
+}
+
+/// Runs an operation as a transaction: as a whole, or refused without a trace.
+pub(crate) fn transact(state: &mut State<'_>, operation: Operation) -> Result<Outcome, TableError> {
+    state.savepoint();
+    let outcome = operate(state, operation)?;
+    match outcome {
+        Outcome::Refused(_) => state.rollback(),
+        _ => state.keep(),
+    }
+    Ok(outcome)
+}
+
+fn operate(state: &mut State<'_>, operation: Operation) -> Result<Outcome, TableError> {
+    match operation {
+        Operation::CreateRoom { slot, project, room, metadata, annotations } => {
+            room::create::create(state, slot, project, room, metadata, annotations)
+        }
+        Operation::UpdateRoom { room, metadata, annotations, expected_etag } => {
+            room::update::update(state, room, metadata, annotations, expected_etag)
+        }
+        Operation::DeleteRoom { room, expected_etag } => room::delete::delete(state, room, expected_etag),
+        Operation::AttachSession { room, session, owner, presented, issued, unacknowledged } => {
+            Attach { room, session, owner, presented, issued, unacknowledged }.apply(state)
+        }
+        Operation::SendItems { room, queue, create, sender, items } => {
+            queue::send::send(state, room, &queue, create, &sender, items)
+        }
+        Operation::LeaseItems { room, queue, create, max_items, lease_ms, consumer, receiver, again } => {
+            Lease { room, queue, create, max_items, lease_ms, consumer, receiver, again }.apply(state)
+        }
+        Operation::AckDeliveries { room, queue, deliveries } => queue::ack::ack(state, room, &queue, &deliveries),
+        Operation::Advance(command) => advance(state, command.limit),
+    }
+}
+
+impl Operation {
+    /// The room it works in; none for one that makes a room, or works on the whole shard.
+    pub fn room(&self) -> Option<conclave_types::RoomUid> {
+        match self {
+            Operation::CreateRoom { .. } | Operation::Advance(_) => None,
+            Operation::UpdateRoom { room, .. }
+            | Operation::DeleteRoom { room, .. }
+            | Operation::AttachSession { room, .. }
+            | Operation::SendItems { room, .. }
+            | Operation::LeaseItems { room, .. }
+            | Operation::AckDeliveries { room, .. } => Some(*room),
+        }
+    }
+
+    /// Whether its outcome is kept for repetition. Leases (which have their own memory: the in-flight records),
+    /// attaching and timers are not.
+    pub fn is_durable(&self) -> bool {
+        !matches!(
+            self,
+            Operation::LeaseItems { .. } | Operation::AttachSession { .. } | Operation::Advance(_)
+        )
+    }
 }

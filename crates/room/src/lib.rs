@@ -6,14 +6,39 @@
 //!
 //! Start with [`command`] and [`outcome`] (the vocabulary), then [`apply`] (how a log entry runs).
 
-pub mod apply;
 pub mod command;
 pub mod outcome;
+
+pub mod apply;
 pub mod read;
+
+pub(crate) mod room;
+
+pub(crate) mod queue;
+
+pub(crate) mod session;
+
+pub(crate) mod request;
+
+pub(crate) mod advance;
+
+pub(crate) mod state;
+
+pub(crate) mod cache;
+
+pub(crate) mod overlay;
+
+pub(crate) mod codec;
+pub(crate) mod keys;
 pub mod tables;
+
+#[cfg(test)]
+mod memory;
 
 pub use apply::{Batch, Writes, apply, next_due};
 pub use command::{Advance, Command, Operation, Origin, Receiver, SessionFrame};
 pub use outcome::{Applied, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
-pub use read::{QueueView, RoomRecord, RoomState};
+pub use queue::MAX_QUEUES_PER_ROOM;
+pub use read::{QueueView, RoomRecord};
+pub use room::RoomState;
 pub use tables::{Pairs, TableError, TableReads, Tables};

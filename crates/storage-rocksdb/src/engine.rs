@@ -12,7 +12,7 @@ use conclave_storage::{
     Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
 };
 use parking_lot::Mutex;
-use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, Options, ReadOptions, Snapshot, WriteOptions};
 use self_cell::self_cell;
 
 use crate::RocksOptions;
@@ -50,13 +50,21 @@ impl RocksEngine {
     /// Fails with [`EngineError::Damaged`] when the database lost writes that were synced; such a folder must not be
     /// used again, and the node's replicas need new ids.
     pub fn open(folder: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        Self::open_with(folder, &options, &options.database(&cache), &cache)
+    }
+
+    fn open_with(
+        folder: &Path,
+        options: &RocksOptions,
+        database: &Options,
+        cache: &Cache,
+    ) -> Result<Self, EngineError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| EngineError::Open(format!("cannot create {}: {error}", folder.display())))?;
         let synced = SyncedSequence::open(folder)?;
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let families = Family::ALL.map(|family| options.family(family, &cache));
-        let db = DB::open_cf_descriptors(&options.database(&cache), folder, families)
-            .map_err(|error| open_error(folder, &error))?;
+        let families = Family::ALL.map(|family| options.family(family, cache));
+        let db = DB::open_cf_descriptors(database, folder, families).map_err(|error| open_error(folder, &error))?;
         synced.check(db.latest_sequence_number())?;
         let mut write_options = WriteOptions::default();
         write_options.set_sync(false);
@@ -285,5 +293,32 @@ fn open_error(folder: &Path, error: &rocksdb::Error) -> EngineError {
             "{folder} was written by a newer version, which keeps data that this one does not know ({message})"
         )),
         _ => EngineError::Open(format!("{folder}: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::statistics::Ticker;
+
+    use super::*;
+
+    /// No test within one process can lose what the operating system holds, so the syncs themselves are counted.
+    #[test]
+    fn a_sync_reaches_the_disk_and_a_write_alone_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RocksOptions::default();
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let mut database = options.database(&cache);
+        database.enable_statistics();
+        let engine = RocksEngine::open_with(folder.path(), &options, &database, &cache).unwrap();
+        for round in 0..3u64 {
+            let mut batch = WriteBatch::new();
+            batch.put(Family::Log, b"key", b"value");
+            engine.write(batch).unwrap();
+            assert_eq!(database.get_ticker_count(Ticker::WalFileSynced), round);
+            engine.sync().unwrap();
+            assert_eq!(database.get_ticker_count(Ticker::WalFileSynced), round + 1);
+        }
+        assert_eq!(database.get_ticker_count(Ticker::WalFileBytes), engine.stats().wal_bytes);
     }
 }

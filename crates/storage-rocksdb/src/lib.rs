@@ -2,7 +2,7 @@
 //! write-ahead log.
 //!
 //! Only this crate names RocksDB, and only what runs or measures real processes depends on it. It must not know what
-//! the keys mean. Start with [`engine`]; [`options`] says how the database is sized, [`synced_sequence`] how a store
+//! the keys mean. Start with [`engine`]; [`options`] says how the database is sized, `synced_sequence` how a store
 //! that lost synced writes is recognised.
 
 pub mod engine;

@@ -8,10 +8,21 @@ use crate::{Family, KeyRange};
 /// One write of a batch, borrowed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation<'a> {
-    Put { family: Family, key: &'a [u8], value: &'a [u8] },
-    Delete { family: Family, key: &'a [u8] },
+    Put {
+        family: Family,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        family: Family,
+        key: &'a [u8],
+    },
     /// Deletes the keys with `from <= key < to`.
-    DeleteRange { family: Family, from: &'a [u8], to: &'a [u8] },
+    DeleteRange {
+        family: Family,
+        from: &'a [u8],
+        to: &'a [u8],
+    },
 }
 
 impl Operation<'_> {

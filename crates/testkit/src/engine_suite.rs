@@ -1,13 +1,16 @@
 //! What every engine must do, as one list of claims that memory and RocksDB both run.
 //!
 //! Each claim takes a function that opens one store, again after the engine it gave before was dropped; a claim gets
-//! a store of its own. [`engine_suite!`](crate::engine_suite) makes a test of every claim.
+//! a store of its own. [`engine_suite!`](crate::engine_suite!) makes a test of every claim.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conclave_storage::{Engine, EngineView, Family, KeyRange, Pairs, WriteBatch};
+use conclave_storage::{Engine, Family, KeyRange, Pairs, WriteBatch};
+
+mod ordered_map;
+
+pub use ordered_map::it_agrees_with_an_ordered_map;
 
 /// Makes a test of each claim of [`engine_suite`](mod@crate::engine_suite).
 ///
@@ -193,7 +196,9 @@ pub fn a_scan_may_cross_key_prefixes_of_any_length(open: &impl OpenStore) {
     drop(engine);
     let engine = open();
     assert_eq!(keys(engine.scan(Family::State, range(b"", b"\xff"))), expected);
-    for (from, to) in [(key(2, 1), key(5, 0)), (key(3, 1), key(3, 7)), (key(3, 3), [3; 13].to_vec()), (vec![1], vec![2])] {
+    for (from, to) in
+        [(key(2, 1), key(5, 0)), (key(3, 1), key(3, 7)), (key(3, 3), [3; 13].to_vec()), (vec![1], vec![2])]
+    {
         let within: Vec<Bytes> = expected.iter().filter(|key| **key >= from && **key < to).cloned().collect();
         assert_eq!(keys(engine.scan(Family::State, range(&from, &to))), within);
         let mut back = keys(engine.scan_back(Family::State, range(&from, &to)));
@@ -349,7 +354,9 @@ pub fn writes_of_many_threads_all_arrive(open: &impl OpenStore) {
             let engine = &engine;
             scope.spawn(move || {
                 for number in 0..200u32 {
-                    write(&**engine, |batch| batch.put(Family::Log, [thread.to_be_bytes(), number.to_be_bytes()].concat(), b""));
+                    write(&**engine, |batch| {
+                        batch.put(Family::Log, [thread.to_be_bytes(), number.to_be_bytes()].concat(), b"")
+                    });
                     if number % 50 == 0 {
                         engine.sync().unwrap();
                     }
@@ -377,110 +384,6 @@ pub fn statistics_count_what_was_written(open: &impl OpenStore) {
     let counted: Vec<_> =
         stats.families.iter().map(|family| (family.family, family.operations, family.written_bytes)).collect();
     assert_eq!(counted, [(Family::Log, 1, 10), (Family::State, 2, 5), (Family::Node, 0, 0)]);
-}
-
-/// Random batches, views and reopenings, held against a map.
-pub fn it_agrees_with_an_ordered_map(open: &impl OpenStore) {
-    for seed in 1..=8 {
-        let mut random = Random(seed);
-        let mut engine = open();
-        let mut model = Model::default();
-        // The store is the last seed's; both start empty.
-        write(&*engine, |batch| batch.delete_range(Family::State, range(b"", b"\xff")));
-        let mut views: Vec<(Arc<dyn EngineView>, Model)> = Vec::new();
-        for step in 0..400 {
-            match random.below(20) {
-                0 => views.push((engine.clone().snapshot(), model.clone())),
-                1 if !views.is_empty() => drop(views.swap_remove(random.below(views.len() as u64) as usize)),
-                2 => engine.sync().unwrap(),
-                3 if step % 5 == 0 => {
-                    engine.sync().unwrap();
-                    views.clear();
-                    drop(engine);
-                    engine = open();
-                }
-                4..8 => {
-                    let range = random.range();
-                    model.check(&*engine, range.clone(), seed);
-                    if let Some((view, then)) = views.first() {
-                        then.check(&**view, range, seed);
-                    }
-                }
-                _ => engine.write(random.batch(&mut model)).unwrap(),
-            }
-        }
-        for (view, then) in &views {
-            then.check(&**view, range(b"", b"\xff"), seed);
-        }
-        model.check(&*engine, range(b"", b"\xff"), seed);
-    }
-}
-
-#[derive(Clone, Default)]
-struct Model(BTreeMap<Bytes, Bytes>);
-
-impl Model {
-    fn check(&self, view: &dyn EngineView, range: KeyRange, seed: u64) {
-        let within = |key: &Bytes| *key >= range.from && *key < range.to;
-        let expected: Vec<(Bytes, Bytes)> =
-            self.0.iter().filter(|(key, _)| within(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
-        assert_eq!(pairs(view.scan(Family::State, range.clone())), expected, "scan of {range:?}, seed {seed}");
-        let mut back = pairs(view.scan_back(Family::State, range.clone()));
-        back.reverse();
-        assert_eq!(back, expected, "scan back of {range:?}, seed {seed}");
-        let value = view.get(Family::State, &range.from).unwrap();
-        assert_eq!(value.as_ref(), self.0.get(&range.from[..]), "get of {:?}, seed {seed}", range.from);
-    }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    /// One of few keys, so that they meet again; some longer than others.
-    fn key(&mut self) -> Vec<u8> {
-        let number = self.below(60) as u8;
-        let mut key = vec![number / 20; 13];
-        key.truncate(if number % 5 == 0 { 4 } else { 13 });
-        key.push(number);
-        key
-    }
-
-    fn range(&mut self) -> KeyRange {
-        KeyRange { from: self.key(), to: self.key() }
-    }
-
-    fn batch(&mut self, model: &mut Model) -> WriteBatch {
-        let mut batch = WriteBatch::new();
-        for _ in 0..self.below(6) {
-            match self.below(12) {
-                0 => {
-                    let range = self.range();
-                    model.0.retain(|key, _| *key < range.from || *key >= range.to);
-                    batch.delete_range(Family::State, range);
-                }
-                1..4 => {
-                    let key = self.key();
-                    batch.delete(Family::State, &key);
-                    model.0.remove(&key[..]);
-                }
-                _ => {
-                    let (key, value) = (self.key(), self.below(u64::MAX).to_be_bytes());
-                    batch.put(Family::State, &key, value);
-                    model.0.insert(key.into(), Bytes::copy_from_slice(&value));
-                }
-            }
-        }
-        batch
-    }
 }
 
 fn write(engine: &dyn Engine, fill: impl FnOnce(&mut WriteBatch)) {

@@ -49,6 +49,7 @@ impl RoomService for PublicApi {
     async fn get_room(&self, request: Request<v1::GetRoomRequest>) -> Result<Response<v1::GetRoomResponse>, Status> {
         let claims = self.serving.claims(request.metadata())?;
         let request = request.into_inner();
+        scope::rooms_read(&claims)?;
         let Located { shard, name, uid, .. } = self.locate_room(&claims, &request.name).await?;
         match reads::get_room(shard, InRoom { uid, name }, request).await? {
             Body::GetRoom(response) => Ok(Response::new(response)),

@@ -61,7 +61,7 @@ pub async fn attach(
 ) -> Result<(Attachment, v1::Welcome), Fault> {
     let now = leading.time.stamp();
     let (session, attachment, resumed) = match hello.resume_token.is_empty() {
-        true => (secrets.new_session(), AttachmentNumber(1), false),
+        true => (secrets.new_session()?, AttachmentNumber(1), false),
         false => {
             let token = secrets.open_resume_token(&hello.resume_token)?;
             if token.room != room || token.participant != claims.participant || token.project != claims.project {
@@ -107,7 +107,7 @@ async fn resume(
     let origin = Origin::Call { participant: token.participant.clone() };
     match leading.proposer.propose(Command { origin, operation }).await.map_err(faults::unproposed)? {
         Outcome::Attached { attachment } => Ok((token.session, attachment, true)),
-        Outcome::SessionUnknown => Ok((secrets.new_session(), AttachmentNumber(1), false)),
+        Outcome::SessionUnknown => Ok((secrets.new_session()?, AttachmentNumber(1), false)),
         Outcome::Refused(Refusal::SessionForeign) => Err(Fault::resume_token_invalid()),
         Outcome::Refused(refusal) => Err(refusal.into()),
         other => Err(faults::other_outcome("attach", &other)),

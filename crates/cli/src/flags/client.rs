@@ -1,0 +1,180 @@
+//! The client verbs: `conclave rooms …` and `conclave room …`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use conclave_types::{DeliveryId, QueueName, RoomName};
+
+use super::duration;
+
+/// How a client verb reaches the cluster and prints what it got.
+#[derive(Debug, Clone, Args)]
+pub struct ClientFlags {
+    /// Gateway to talk to
+    #[arg(long, global = true, value_name = "URL", env = "CONCLAVE_ADDRESS", default_value = "http://127.0.0.1:7080")]
+    pub address: String,
+    /// Participant token
+    #[arg(long, global = true, env = "CONCLAVE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Aligned columns for people
+    Table,
+    /// One JSON document for programs
+    Json,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum RoomsCommand {
+    /// Create a room
+    Create {
+        /// Name of the room: 1 to 63 of a-z, 0-9 and hyphen
+        room: RoomName,
+        #[command(flatten)]
+        labels: Labels,
+    },
+    /// Show one room
+    Get { room: RoomName },
+    /// List the project's rooms
+    List {
+        /// Rooms of one page, 1 to 1000; all pages are read
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        page_size: u32,
+    },
+    /// Replace a room's metadata, annotations or both
+    Update {
+        room: RoomName,
+        #[command(flatten)]
+        labels: Labels,
+        /// Only if this is the room's present etag
+        #[arg(long)]
+        etag: Option<String>,
+    },
+    /// Delete a room and all in it
+    Delete {
+        room: RoomName,
+        /// Only if this is the room's present etag
+        #[arg(long)]
+        etag: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Labels {
+    /// An entry of the metadata; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub metadata: Vec<(String, String)>,
+    /// An entry of the annotations; may be repeated
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub annotations: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum RoomCommand {
+    /// Send, receive and acknowledge items of the room's queues
+    Queue {
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum QueueCommand {
+    /// Send one item or many
+    Send(SendArgs),
+    /// Receive items under a lease
+    Receive(ReceiveArgs),
+    /// Acknowledge deliveries
+    Ack(AckArgs),
+    /// Show how many items a queue holds
+    Size(QueueArgs),
+    /// List the room's queues
+    List { room: RoomName },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct QueueArgs {
+    /// Name of the room
+    pub room: RoomName,
+    /// Name of the queue
+    pub queue: QueueName,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    #[command(flatten)]
+    pub target: QueueArgs,
+    #[command(flatten)]
+    pub payload: Payload,
+    /// A header of the items; may be repeated
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub headers: Vec<(String, String)>,
+    /// Fail if the queue does not exist
+    #[arg(long)]
+    pub no_create: bool,
+}
+
+/// What is sent; each kind may be repeated and makes one item each time.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub struct Payload {
+    /// A JSON document
+    #[arg(long, value_parser = json)]
+    pub json: Vec<String>,
+    /// A text
+    #[arg(long)]
+    pub text: Vec<String>,
+    /// The bytes of a file
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReceiveArgs {
+    #[command(flatten)]
+    pub target: QueueArgs,
+    /// Most items to receive, 1 to 128
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub max_items: u32,
+    /// How long to wait for the first item, to 60s
+    #[arg(long, default_value = "0s", value_parser = duration::parse)]
+    pub wait: Duration,
+    /// How long the items are ours, 1s to 12h
+    #[arg(long, default_value = "30s", value_parser = duration::parse)]
+    pub lease: Duration,
+    /// Acknowledge what was received once it is printed
+    #[arg(long)]
+    pub ack: bool,
+    /// Fail if the queue does not exist
+    #[arg(long)]
+    pub no_create: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AckArgs {
+    #[command(flatten)]
+    pub target: QueueArgs,
+    /// Delivery ids as `receive` printed them
+    #[arg(required = true, num_args = 1..=128, value_name = "ITEM.ATTEMPT")]
+    pub deliveries: Vec<DeliveryId>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be key=value")?;
+    if key.is_empty() {
+        return Err("must have a key before the equals sign".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The text as it is, once it is known to be JSON.
+fn json(text: &str) -> Result<String, String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| format!("must be JSON: {error}"))?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,98 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_option_of_a_role_has_its_flag() {
+    let command = Cli::command();
+    for spec in options::ALL {
+        let roles: &[&str] = match spec.section {
+            options::Section::Cluster => &["host"],
+            options::Section::Host => &["host"],
+            options::Section::Gateway => &["gateway"],
+        };
+        for role in roles {
+            let role = command.find_subcommand(role).unwrap();
+            let has_flag = role.get_arguments().any(|argument| argument.get_long() == Some(spec.flag));
+            assert!(has_flag, "{} has no flag --{} in {}", spec.field(), spec.flag, role.get_name());
+        }
+    }
+}
+
+#[test]
+fn every_flag_of_a_role_reaches_its_option() {
+    let flags = |role: &str| {
+        let command = Cli::command();
+        let role = command.find_subcommand(role).unwrap();
+        role.get_arguments().filter_map(|flag| flag.get_long()).filter(|flag| *flag != "config").count()
+    };
+    let line = "conclave host --cluster-token=a --cluster-token-file=a --initial-hosts=a --shards=a --project=a \
+                --heartbeat-ms=a --election-min-ms=a --election-max-ms=a --listen=a --advertise=a --data=a --join=a \
+                --zone=a --insecure --log=a";
+    let Command::Host(host) = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap().command else {
+        panic!("another command")
+    };
+    assert_eq!(host.given().len(), flags("host"));
+
+    let line = "conclave gateway --cluster-token=a --cluster-token-file=a --listen=a --hosts=a --insecure=false \
+                --reflection --log=a";
+    let Command::Gateway(gateway) = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap().command
+    else {
+        panic!("another command")
+    };
+    let given = gateway.given();
+    assert_eq!(given.len(), flags("gateway"));
+    let value = |name: &str| given.iter().find(|(spec, _)| spec.name == name).map(|(_, text)| text.as_str());
+    assert_eq!((value("insecure"), value("reflection")), (Some("false"), Some("true")));
+}
+
+#[test]
+fn the_commands_of_the_readme_are_understood() {
+    for line in [
+        "conclave rooms create my-room",
+        "conclave room queue send my-room jobs --json {\"hello\":\"world\"}",
+        "conclave room queue receive my-room jobs",
+        "conclave room queue receive my-room jobs --wait 5s --lease 1m --ack --output json",
+        "conclave room queue ack my-room jobs 1.1 2.1",
+        "conclave room queue size my-room jobs",
+        "conclave room queue list my-room",
+        "conclave rooms update my-room --metadata a=b --annotation c=d=e",
+        "conclave rooms delete my-room --etag 4",
+        "conclave rooms list --output json",
+        "conclave dev --hosts 1 --ephemeral",
+        "conclave version",
+        "conclave token create --hosts 127.0.0.1:1,127.0.0.1:2 --cluster-token sixteen-bytes-ok --name ann --scope rooms.list",
+        "conclave leader --cluster-token sixteen-bytes-ok --room my-room",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+    }
+}
+
+#[test]
+fn nonsense_is_refused_where_it_stands() {
+    for line in [
+        "conclave rooms create My_Room",
+        "conclave room queue send my-room jobs",
+        "conclave room queue send my-room jobs --json {",
+        "conclave room queue send my-room a/b --text x",
+        "conclave room queue receive my-room jobs --max-items 129",
+        "conclave room queue receive my-room jobs --wait 5",
+        "conclave room queue ack my-room jobs one",
+        "conclave rooms list --page-size 0",
+        "conclave rooms update my-room --metadata novalue",
+        "conclave host --shard 4",
+        "conclave token create --cluster-token short --name ann",
+        "conclave leader --cluster-token sixteen-bytes-ok --cluster-token-file f --room my-room",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}

@@ -1,0 +1,110 @@
+//! One connection to a gateway, with one token: unary calls.
+
+use std::time::Duration;
+
+use conclave_proto::v1::queue_service_client::QueueServiceClient;
+use conclave_proto::v1::room_service_client::RoomServiceClient;
+use conclave_proto::v1::{
+    AckDeliveriesRequest, AckDeliveriesResponse, CreateRoomRequest, CreateRoomResponse, DeleteRoomRequest,
+    DeleteRoomResponse, GetQueueRequest, GetQueueResponse, GetRoomRequest, GetRoomResponse, ListQueuesRequest,
+    ListQueuesResponse, ListRoomsRequest, ListRoomsResponse, ReceiveItemsRequest, ReceiveItemsResponse,
+    SendItemsRequest, SendItemsResponse, UpdateRoomRequest, UpdateRoomResponse,
+};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+
+use crate::ClientError;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Room for many replies in flight; the defaults of HTTP/2 hold 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Most bytes of one answer: a receive of 128 items of 256 KiB, and their envelopes.
+pub(crate) const MAX_ANSWER_BYTES: usize = 40 << 20;
+
+/// A connection that is made again when it is lost. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+    authorization: MetadataValue<Ascii>,
+}
+
+impl Client {
+    /// Connects to a gateway at `host:port` (plain text) or a URL, with a participant token.
+    pub async fn connect(address: &str, token: &str) -> Result<Client, ClientError> {
+        let invalid = |what: &str| ClientError::new(Code::InvalidArgument, None, what);
+        let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {token}").parse().map_err(|_| invalid("the token must be printable ASCII"))?;
+        authorization.set_sensitive(true);
+        let channel = Endpoint::from_shared(url)
+            .map_err(|_| invalid("the address must be host:port or a URL"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(|error| ClientError::new(Code::Unavailable, None, format!("{address}: {}", chain(&error))))?;
+        Ok(Client { channel, authorization })
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        request
+    }
+
+    fn rooms(&self) -> RoomServiceClient<Channel> {
+        RoomServiceClient::new(self.channel())
+    }
+
+    fn queues(&self) -> QueueServiceClient<Channel> {
+        QueueServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+}
+
+/// One method a call; what each does and how it fails stands in `proto/conclave/v1`.
+macro_rules! calls {
+    ($($service:ident.$method:ident($request:ty) -> $response:ty;)*) => {
+        impl Client {
+            $(pub async fn $method(&self, request: $request) -> Result<$response, ClientError> {
+                Ok(self.$service().$method(self.request(request)).await?.into_inner())
+            })*
+        }
+    };
+}
+
+calls! {
+    rooms.create_room(CreateRoomRequest) -> CreateRoomResponse;
+    rooms.get_room(GetRoomRequest) -> GetRoomResponse;
+    rooms.list_rooms(ListRoomsRequest) -> ListRoomsResponse;
+    rooms.update_room(UpdateRoomRequest) -> UpdateRoomResponse;
+    rooms.delete_room(DeleteRoomRequest) -> DeleteRoomResponse;
+    queues.send_items(SendItemsRequest) -> SendItemsResponse;
+    queues.receive_items(ReceiveItemsRequest) -> ReceiveItemsResponse;
+    queues.ack_deliveries(AckDeliveriesRequest) -> AckDeliveriesResponse;
+    queues.get_queue(GetQueueRequest) -> GetQueueResponse;
+    queues.list_queues(ListQueuesRequest) -> ListQueuesResponse;
+}
+
+/// An error and its causes on one line; the outermost alone says "transport error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}

@@ -1,0 +1,31 @@
+//! What an operator may set.
+
+/// Bytes of client frames that all sessions together keep for resending: 64 MiB.
+const RETAINED_BYTES: usize = 64 << 20;
+
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// Unary calls in work at once; more are refused with OVERLOADED. Default 4,096.
+    pub max_calls: usize,
+    /// Sessions at once; more are refused with OVERLOADED. Default 50,000.
+    pub max_sessions: usize,
+    /// Bytes of unanswered client frames kept by all sessions together. Past it, a session that keeps any is not read.
+    /// Default 64 MiB.
+    pub retained_bytes: usize,
+    /// Whether the reflection service answers. Default false.
+    pub reflection: bool,
+    /// Seed of the jitter in waits. Gateways should differ; a simulation fixes it. Default 0.
+    pub seed: u64,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        GatewayOptions {
+            max_calls: 4_096,
+            max_sessions: 50_000,
+            retained_bytes: RETAINED_BYTES,
+            reflection: false,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Moves frames between a client and the host its session is attached to, until one of them ends it.
+//!
+//! Neither direction waits for the other, or a client that sends without reading could hang both. A side is read only
+//! while the other has room: not reading is the back pressure, all the way to the sender. A run of frames that arrived
+//! together is looked through and sent on together, without a task, a lock or a copy for each.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use conclave_proto::envelope::{Body, ClientEnvelope, ServerEnvelope, body};
+use conclave_proto::status::ApiError;
+use conclave_proto::v1::{GoAway, Welcome};
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::{Code, Status};
+
+use crate::course::Failed;
+use crate::frames::Run;
+use crate::retry::{Failure, Refusal};
+use crate::session::attach::{Attached, Lost, ended};
+use crate::session::ledger::{FrameClass, Reply};
+use crate::session::{Client, End, Session};
+use crate::wire::{self, Part, Read};
+
+/// Resent frames are written in parts of about this many bytes.
+const RESEND_PART_BYTES: usize = 32 << 10;
+
+/// Why relaying stopped.
+pub enum Stopped {
+    End(End),
+    /// The host is lost; the session is not.
+    Lost(Lost),
+}
+
+pub struct Relay<'a> {
+    client: &'a mut Client,
+    session: &'a mut Session,
+    host: Attached,
+    /// Not yet given to the host's stream. While it holds anything the client is not read.
+    to_host: VecDeque<Bytes>,
+    /// Not yet given to the client's stream. While it is set the host is not read.
+    to_client: Option<Bytes>,
+    /// The host asked to be left.
+    leave: Option<Failed>,
+}
+
+impl<'a> Relay<'a> {
+    /// What the host is owed goes first: the frames that earlier streams left unanswered, then those that the client
+    /// sent behind its Hello.
+    pub fn new(client: &'a mut Client, session: &'a mut Session, host: Attached) -> Self {
+        let to_host = parts_of(session.ledger.unanswered());
+        Relay { client, session, host, to_host, to_client: None, leave: None }
+    }
+
+    pub async fn run(mut self) -> Stopped {
+        match self.relay().await {
+            Ok(never) => match never {},
+            Err(stopped) => stopped,
+        }
+    }
+
+    async fn relay(&mut self) -> Result<std::convert::Infallible, Stopped> {
+        let first = std::mem::take(&mut self.host.first);
+        self.from_host(first)?;
+        let rest = std::mem::take(&mut self.client.rest);
+        self.from_client(rest)?;
+        let client_sender = self.client.to_client.clone();
+        loop {
+            if self.leave.is_some() && self.to_client.is_none() {
+                let failed = self.leave.take().expect("just seen");
+                return Err(self.lost(failed));
+            }
+            if !self.client.open && self.to_host.is_empty() {
+                self.host.to_host = None;
+            }
+            let host_sender = self.host.to_host.clone();
+            let read_client = self.client.open && self.to_host.is_empty() && self.session.ledger.has_room();
+            tokio::select! {
+                biased;
+                permit = client_sender.reserve(), if self.to_client.is_some() => match permit {
+                    Ok(permit) => permit.send(Part::Data(self.to_client.take().expect("just seen"))),
+                    Err(_) => return Err(Stopped::End(End::ClientGone)),
+                },
+                read = wire::read(&mut self.host.body), if self.to_client.is_none() => self.read_host(read)?,
+                permit = reserve(host_sender.as_ref()), if !self.to_host.is_empty() => match permit {
+                    Some(permit) => permit.send(Part::Data(self.to_host.pop_front().expect("just seen"))),
+                    // The host's stream takes no more; why, its other half will say.
+                    None => self.to_host.clear(),
+                },
+                run = self.client.read(), if read_client => {
+                    let run = run.map_err(Stopped::End)?;
+                    self.from_client(run)?;
+                }
+            }
+        }
+    }
+
+    fn read_host(&mut self, read: Read) -> Result<(), Stopped> {
+        match read {
+            Read::Data(bytes) => match self.host.deframer.push(bytes) {
+                Ok(run) => self.from_host(run),
+                Err(_) => Err(self.lost(ended(None))),
+            },
+            Read::Broken => Err(self.lost(ended(None))),
+            Read::End(trailers) => match trailers.as_ref().and_then(wire::status_of) {
+                Some(status) if status.code() == Code::Ok => Err(Stopped::End(End::Status(status))),
+                status => Err(self.lost(ended(status))),
+            },
+        }
+    }
+
+    fn lost(&self, failed: Failed) -> Stopped {
+        Stopped::Lost(Lost { host: self.host.host.clone(), failed })
+    }
+
+    /// Looks through what the client sent, keeps what wants a reply, and queues it all for the host.
+    fn from_client(&mut self, run: Run) -> Result<(), Stopped> {
+        for message in run.messages() {
+            let envelope = ClientEnvelope::peek(run.payload(message.clone()))
+                .map_err(|error| Stopped::End(End::Status(ApiError::from(error).into())))?;
+            if envelope.sequence > 0 {
+                let class = if envelope.is_durable() { FrameClass::Durable } else { FrameClass::Transient };
+                self.session.ledger.keep(envelope.sequence, class, run.retain(message));
+            }
+        }
+        if !run.is_empty() {
+            self.to_host.push_back(run.into_bytes());
+        }
+        Ok(())
+    }
+
+    /// Looks through what the host sent and queues it for the client, without what the client has had or must not see.
+    fn from_host(&mut self, run: Run) -> Result<(), Stopped> {
+        let mut withheld = Vec::new();
+        for message in run.messages() {
+            let envelope = ServerEnvelope::peek(run.payload(message.clone()))
+                .map_err(|error| Stopped::End(End::Status(internal("a host's frame", &error))))?;
+            if !self.passes(&envelope)? {
+                withheld.push(message);
+            }
+        }
+        if withheld.is_empty() {
+            self.to_client = Some(run.into_bytes()).filter(|bytes| !bytes.is_empty());
+            return Ok(());
+        }
+        let all = run.messages();
+        let mut kept = BytesMut::new();
+        let bytes = run.clone().into_bytes();
+        for message in all.filter(|message| !withheld.contains(message)) {
+            kept.extend_from_slice(&bytes[message]);
+        }
+        self.to_client = Some(kept.freeze()).filter(|bytes| !bytes.is_empty());
+        Ok(())
+    }
+
+    /// Takes note of one frame of the host; says whether the client is to have it.
+    fn passes(&mut self, envelope: &ServerEnvelope<'_>) -> Result<bool, Stopped> {
+        if envelope.reply_to > 0 {
+            let reply = self.session.ledger.answer(envelope.reply_to);
+            return Ok(reply == Reply::First || !self.session.repeated);
+        }
+        match envelope.body {
+            Some(Body { field: body::WELCOME, message }) => {
+                let welcome = Welcome::decode(message)
+                    .map_err(|error| Stopped::End(End::Status(internal("a host's Welcome", &error))))?;
+                self.session.resume_token = Some(Bytes::copy_from_slice(&welcome.resume_token));
+                Ok(true)
+            }
+            Some(Body { field: body::GO_AWAY, message }) => {
+                self.leave = Some(gone_away(message));
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+/// The host's farewell, as if it had ended the stream itself.
+fn gone_away(message: &[u8]) -> Failed {
+    let status = Status::from(ApiError::draining());
+    let wait = GoAway::decode(message).ok().and_then(|farewell| farewell.reconnect_after);
+    let retry_after = wait.and_then(|wait| wait.try_into().ok());
+    let refusal = Refusal { retry_after, ..Refusal::from(&status) };
+    Failed { failure: Failure::Refused(refusal), status: Some(status) }
+}
+
+fn internal(what: &str, error: &dyn std::error::Error) -> Status {
+    tracing::error!(what, error = %error, "a host broke the protocol");
+    ApiError::internal(what).into()
+}
+
+async fn reserve(sender: Option<&mpsc::Sender<Part>>) -> Option<mpsc::Permit<'_, Part>> {
+    sender?.reserve().await.ok()
+}
+
+fn parts_of<'a>(frames: impl Iterator<Item = &'a Bytes>) -> VecDeque<Bytes> {
+    let mut parts = VecDeque::new();
+    let mut part = BytesMut::new();
+    for frame in frames {
+        part.extend_from_slice(frame);
+        if part.len() >= RESEND_PART_BYTES {
+            parts.push_back(part.split().freeze());
+        }
+    }
+    if !part.is_empty() {
+        parts.push_back(part.freeze());
+    }
+    parts
+}

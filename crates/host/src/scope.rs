@@ -1,0 +1,38 @@
+//! What claims allow. Each check names the scope that is missing.
+
+use conclave_auth::Claims;
+use conclave_types::{QueueName, RoomName};
+
+use crate::faults::Fault;
+
+pub fn in_room(claims: &Claims, room: &RoomName) -> Result<(), Fault> {
+    need(claims.open_room(room), "a grant for this room")
+}
+
+pub fn rooms_read(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_read_rooms(), "rooms.read")
+}
+
+pub fn rooms_write(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_write_rooms(), "rooms.write")
+}
+
+pub fn rooms_list(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_list_rooms(), "rooms.list")
+}
+
+pub fn queue_send(claims: &Claims, queue: &QueueName) -> Result<(), Fault> {
+    need(claims.may_send(queue), "queues.send")
+}
+
+pub fn queue_receive(claims: &Claims, queue: &QueueName) -> Result<(), Fault> {
+    need(claims.may_receive(queue), "queues.receive")
+}
+
+pub fn queue_list(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_list_queues(), "queues.list")
+}
+
+fn need(allowed: bool, scope: &str) -> Result<(), Fault> {
+    if allowed { Ok(()) } else { Err(Fault::scope_missing(scope)) }
+}

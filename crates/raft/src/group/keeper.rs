@@ -1,0 +1,153 @@
+//! Watches over one replica: says who leads, and keeps the log short.
+//!
+//! A leader whose majority has been silent for longer than its followers would wait before they elect another counts as
+//! deposed here, though openraft keeps it until it hears of its successor: what waits for it must be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_types::ReplicaId;
+use openraft::{Instant as _, ServerState};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::metrics::RaftServerMetrics;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{LeaderTerm, Leadership, OpenraftHandle};
+use crate::RaftOptions;
+use crate::apply::ApplyProgress;
+use crate::group_log::GroupLog;
+use crate::types::Raft;
+
+pub(crate) struct Keeper {
+    pub(crate) replica: ReplicaId,
+    pub(crate) raft: OpenraftHandle,
+    pub(crate) log: Arc<GroupLog>,
+    pub(crate) options: RaftOptions,
+    pub(crate) applied: watch::Receiver<ApplyProgress>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) leading: watch::Sender<Option<LeaderTerm>>,
+    pub(crate) state: KeeperState,
+}
+
+#[derive(Default)]
+pub(crate) struct KeeperState {
+    /// The present leadership of this replica, and since when it is known.
+    led_since: Option<(LeaderTerm, Instant)>,
+    compactions: u64,
+    /// A compaction was asked for, and the purge that follows it is due.
+    purge_due: bool,
+}
+
+impl Keeper {
+    /// Runs until told to stop or the replica ends.
+    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut server = self.raft.server_metrics();
+        let mut compacted = self.raft.watch_snapshot_progress();
+        let mut tick = interval(self.options.heartbeat_interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let metrics = server.borrow_watched().clone();
+            self.publish(&metrics);
+            self.compact_if_due().await;
+            tokio::select! {
+                changed = server.changed() => if changed.is_err() { break },
+                changed = self.applied.changed() => if changed.is_err() { break },
+                changed = compacted.changed(), if self.state.purge_due => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.purge().await;
+                }
+                _ = tick.tick(), if self.state.led_since.is_some() => {}
+                _ = &mut stop => break,
+            }
+        }
+        self.leading.send_replace(None);
+        self.leadership.send_replace(Leadership::Stopped);
+        if let Err(fatal) = &self.raft.metrics().borrow_watched().running_state
+            && *fatal != openraft::errors::Fatal::Stopped
+        {
+            tracing::error!(group = self.log.group.0, replica = self.replica.0, %fatal, "the replica has stopped");
+        }
+    }
+
+    fn publish(&mut self, metrics: &RaftServerMetrics<Raft>) {
+        let leading = self.leading_now(metrics);
+        self.leading.send_if_modified(|present| std::mem::replace(present, leading) != leading);
+        let applied = self.applied.borrow_and_update().leadership;
+        let leadership = match leading {
+            Some(term) if applied == leading => Leadership::Leader { term },
+            _ => Leadership::Follower {
+                term: metrics.vote.leader_id.term,
+                leader: metrics.current_leader.filter(|leader| *leader != self.replica.0).and_then(|leader| {
+                    let address = metrics.membership_config.get_node(&leader)?;
+                    Some((ReplicaId(leader), address.clone()))
+                }),
+            },
+        };
+        self.leadership.send_if_modified(|present| {
+            let changed = *present != leadership;
+            if changed {
+                *present = leadership;
+            }
+            changed
+        });
+    }
+
+    /// The leadership this replica holds, if its majority still answers.
+    fn leading_now(&mut self, metrics: &RaftServerMetrics<Raft>) -> Option<LeaderTerm> {
+        let vote = &metrics.vote;
+        let leads =
+            metrics.state == ServerState::Leader && vote.committed && vote.leader_id.node_id == self.replica.0;
+        if !leads {
+            self.state.led_since = None;
+            return None;
+        }
+        let term = LeaderTerm::from(vote.leader_id);
+        let since = match self.state.led_since {
+            Some((led, since)) if led == term => since,
+            _ => {
+                let now = Instant::now();
+                self.state.led_since = Some((term, now));
+                now
+            }
+        };
+        self.majority_answers(metrics, since).then_some(term)
+    }
+
+    fn majority_answers(&self, metrics: &RaftServerMetrics<Raft>, since: Instant) -> bool {
+        if metrics.membership_config.voter_ids().eq([self.replica.0]) {
+            return true;
+        }
+        let acknowledged = self.raft.data_metrics().borrow_watched().last_quorum_acked;
+        let silent = acknowledged.map_or(Duration::MAX, |at| at.elapsed()).min(since.elapsed());
+        silent < self.silence_limit()
+    }
+
+    /// A follower elects no other before it has heard nothing for one lease; acknowledgements are as old as the
+    /// heartbeats they answer.
+    fn silence_limit(&self) -> Duration {
+        self.options.election_timeout_max + 2 * self.options.heartbeat_interval
+    }
+
+    /// Notes in the log how far the state reaches, so that what lies before may go.
+    async fn compact_if_due(&mut self) {
+        let due = self.applied.borrow().compactions_due;
+        if due == self.state.compactions {
+            return;
+        }
+        self.state.compactions = due;
+        // Fails only when the core has ended, which ends this loop too.
+        self.state.purge_due = self.raft.trigger().snapshot().await.is_ok();
+    }
+
+    /// openraft has purged to the number of entries to keep; this bounds their bytes too.
+    async fn purge(&mut self) {
+        self.state.purge_due = false;
+        let Some(keep_from) = self.log.keep_from(self.options.keep_log_bytes) else { return };
+        if let Some(upto) = keep_from.checked_sub(1) {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+}
