@@ -4,9 +4,7 @@
 //! it was made for; both comparisons are the host's. Being old is no fault: the session record decides.
 
 use conclave_proto::status::ApiError;
-use conclave_types::{
-    AttachmentNumber, ParticipantName, ProjectId, RoomNumber, RoomUid, SessionId, Slot, Timestamp,
-};
+use conclave_types::{AttachmentNumber, ParticipantName, ProjectId, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
 
 use crate::seal;
 

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn lists_of_names_bound_a_section() {
-        let rights = rights(r#"{"queues": {"send": ["a", "b"], "receive": [], "list": false}, "messaging": {"send": 1}}"#);
+        let rights =
+            rights(r#"{"queues": {"send": ["a", "b"], "receive": [], "list": false}, "messaging": {"send": 1}}"#);
         let names = ["a", "b"].map(|name| name.parse().expect("a queue"));
         assert_eq!(rights.queues.send, Queues::Only(BTreeSet::from(names)));
         assert_eq!((rights.queues.receive, rights.queues.list), (Queues::None, false));

@@ -122,13 +122,10 @@ impl MetaClient {
 
     pub(crate) async fn probe(&self, address: &str, asking: NodeUuid) -> Result<ProbeAnswer, MetaClientError> {
         let mut nonce = [0; 16];
-        let unreachable =
-            |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
+        let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
         getrandom::fill(&mut nonce).map_err(|error| unreachable(error.to_string()))?;
-        let request = wire::ProbeRequest {
-            nonce: Bytes::copy_from_slice(&nonce),
-            node_uuid: Bytes::copy_from_slice(&asking.0),
-        };
+        let request =
+            wire::ProbeRequest { nonce: Bytes::copy_from_slice(&nonce), node_uuid: Bytes::copy_from_slice(&asking.0) };
         let answer = self.dial(address).await?.probe(self.request(request, Some(CONNECT_TIMEOUT))).await;
         let answer = answer.map_err(|status| failure(address, &status))?.into_inner();
         let node = node_uuid("node_uuid", &answer.node_uuid).map_err(|error| unreachable(error.to_string()))?;
@@ -137,9 +134,7 @@ impl MetaClient {
         }
         let cluster = match answer.cluster_uuid.as_ref() {
             [] => None,
-            bytes => {
-                Some(ClusterUuid(uuid("cluster_uuid", bytes).map_err(|error| unreachable(error.to_string()))?))
-            }
+            bytes => Some(ClusterUuid(uuid("cluster_uuid", bytes).map_err(|error| unreachable(error.to_string()))?)),
         };
         Ok(ProbeAnswer {
             address: address.into(),

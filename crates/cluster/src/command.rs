@@ -12,11 +12,21 @@ use crate::table::{Node, Replica, Secret, TokenKey};
 pub enum MetaCommand {
     Bootstrap(Box<Bootstrap>),
     /// Adds a node, Up and holding nothing, or takes note of a known node's new address and zone.
-    RegisterNode { node: NodeUuid, address: String, zone: String },
+    RegisterNode {
+        node: NodeUuid,
+        address: String,
+        zone: String,
+    },
     /// The shard's group has committed its first entry.
-    ActivateShard { shard: ShardId },
-    CreateProject { project: ProjectId },
-    CreateTokenKey { key: TokenKey },
+    ActivateShard {
+        shard: ShardId,
+    },
+    CreateProject {
+        project: ProjectId,
+    },
+    CreateTokenKey {
+        key: TokenKey,
+    },
 }
 
 /// Makes the table. Holds the finished plan, so that applying it decides nothing.

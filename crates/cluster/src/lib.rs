@@ -17,6 +17,7 @@ pub mod founding;
 pub mod identity;
 pub mod leaders;
 pub mod machine;
+pub mod proof;
 pub mod service;
 pub mod table;
 pub mod table_client;

@@ -116,7 +116,10 @@ mod tests {
     use crate::apply::tests::commands;
 
     fn entries(commands: &[MetaCommand]) -> Vec<Committed> {
-        (1..).zip(commands).map(|(index, command)| Committed { index, payload: command.encode(), awaited: true }).collect()
+        (1..)
+            .zip(commands)
+            .map(|(index, command)| Committed { index, payload: command.encode(), awaited: true })
+            .collect()
     }
 
     fn run(machine: &mut MetaMachine, commands: &[MetaCommand]) -> Vec<MetaReply> {

@@ -97,8 +97,8 @@ impl MetaService for MetaEndpoint {
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
         self.authenticate(&request)?;
         let request = request.into_inner();
-        let caller = node_uuid("node_uuid", &request.node_uuid)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let caller =
+            node_uuid("node_uuid", &request.node_uuid).map_err(|error| Status::invalid_argument(error.to_string()))?;
         if request.nonce.len() != 16 {
             return Err(Status::invalid_argument("nonce must have 16 bytes"));
         }
@@ -115,10 +115,7 @@ impl MetaService for MetaEndpoint {
             initial_hosts_hash: hosts_hash,
             proof: Bytes::copy_from_slice(&proof),
             zone: self.zone.clone(),
-            cluster_uuid: table
-                .as_ref()
-                .map(|table| Bytes::copy_from_slice(&table.cluster.0))
-                .unwrap_or_default(),
+            cluster_uuid: table.as_ref().map(|table| Bytes::copy_from_slice(&table.cluster.0)).unwrap_or_default(),
             knows_caller: table.is_some_and(|table| table.node(caller).is_some()),
         }))
     }
@@ -133,9 +130,8 @@ impl MetaService for MetaEndpoint {
         let known = TableRevision(request.into_inner().known_revision);
         // Tables that come while one is being sent are skipped: the reader wants the newest, not each.
         let tables = stream::unfold((self.table.clone(), known), |(mut watch, known)| async move {
-            let is_newer = |table: &Option<Arc<crate::ClusterTable>>| {
-                table.as_ref().is_some_and(|table| table.revision > known)
-            };
+            let is_newer =
+                |table: &Option<Arc<crate::ClusterTable>>| table.as_ref().is_some_and(|table| table.revision > known);
             let table = watch.wait_for(is_newer).await.ok()?.clone()?;
             let response = WatchTableResponse { table: Some(table.to_wire()) };
             Some((Ok(response), (watch, table.revision)))
@@ -163,8 +159,7 @@ impl MetaService for MetaEndpoint {
     async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<ProposeResponse>, Status> {
         self.authenticate(&request)?;
         let command = request.into_inner().command.unwrap_or_default();
-        let command =
-            MetaCommand::from_wire(command).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let command = MetaCommand::from_wire(command).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let outcome = self.commit(&command).await.map_err(status)?;
         Ok(Response::new(ProposeResponse { revision: outcome.revision.0, changed: outcome.changed }))
     }

@@ -211,7 +211,10 @@ impl ClusterTable {
     pub fn check(&self) -> Result<(), TableError> {
         let count = self.shards.len();
         if !count.is_power_of_two() || count > usize::from(MAX_SHARDS) {
-            return Err(TableError::new("shard_count", format!("must be a power of two up to {MAX_SHARDS}, not {count}")));
+            return Err(TableError::new(
+                "shard_count",
+                format!("must be a power of two up to {MAX_SHARDS}, not {count}"),
+            ));
         }
         if self.replication == 0 || self.replication > self.nodes.len() {
             let rule = format!("must be 1 to the number of nodes ({}), not {}", self.nodes.len(), self.replication);

@@ -16,8 +16,10 @@ const LENGTH: std::ops::RangeInclusive<usize> = 16..=1_024;
 pub struct ClusterToken(Vec<u8>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the cluster token must have {} to {} bytes, this one has {0}", LENGTH.start(), LENGTH.end())]
-pub struct TokenError(usize);
+#[error("the cluster token must have {min} to {max} bytes, this one has {length}", min = LENGTH.start(), max = LENGTH.end())]
+pub struct TokenError {
+    length: usize,
+}
 
 /// What a proof is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,11 @@ impl FromStr for ClusterToken {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        if LENGTH.contains(&text.len()) { Ok(ClusterToken(text.into())) } else { Err(TokenError(text.len())) }
+        if LENGTH.contains(&text.len()) {
+            Ok(ClusterToken(text.into()))
+        } else {
+            Err(TokenError { length: text.len() })
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const OVERLOADED_FOR: Duration = Duration::from_millis(250);
 /// gateway still says that it is alive.
 #[derive(Clone)]
 pub struct Edge {
-    guarded: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    guarded: BoxCloneSyncService<Request<Body>, Response<Body>, tower::BoxError>,
     beside: Routes,
 }
 
@@ -46,7 +46,6 @@ impl Edge {
         let guarded = ServiceBuilder::new()
             // Outermost, because a refusal must cost next to nothing: what finds no place below is turned away at once
             // instead of queueing until its caller has given up.
-            .map_result(shed_as_status)
             .load_shed()
             // Next, so that the bound covers the checking of tokens as well. A session holds its place only until it
             // is open; sessions have a bound of their own.
@@ -70,7 +69,8 @@ impl Service<Request<Body>> for Edge {
 
     fn call(&mut self, request: Request<Body>) -> Handled {
         if request.uri().path().starts_with("/conclave.v1.") {
-            Box::pin(self.guarded.clone().oneshot(request))
+            let guarded = self.guarded.clone();
+            Box::pin(async move { Ok(guarded.oneshot(request).await.unwrap_or_else(turned_away)) })
         } else {
             Box::pin(self.beside.clone().oneshot(request))
         }
@@ -105,13 +105,11 @@ async fn answer(call: &Call<'_>, forward: Forward, body: Body) -> Result<Respons
     }
 }
 
-fn shed_as_status(result: Result<Response<Body>, tower::BoxError>) -> Result<Response<Body>, Infallible> {
-    Ok(result.unwrap_or_else(|error| {
-        if error.is::<tower::load_shed::error::Overloaded>() {
-            wire::refused(&ApiError::overloaded(OVERLOADED_FOR).into())
-        } else {
-            tracing::error!(%error, "the edge failed");
-            wire::refused(&ApiError::internal("edge").into())
-        }
-    }))
+/// The guards' own refusals.
+fn turned_away(error: tower::BoxError) -> Response<Body> {
+    if error.is::<tower::load_shed::error::Overloaded>() {
+        return wire::refused(&ApiError::overloaded(OVERLOADED_FOR).into());
+    }
+    tracing::error!(%error, "the edge failed");
+    wire::refused(&ApiError::internal("edge").into())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::retry::Failure;
 

@@ -181,7 +181,7 @@ pub async fn shard_of(core: &Core, caller: &Caller, room: &RoomName) -> Result<S
     if core.router.map().is_none() {
         let _ = tokio::time::timeout(PATIENCE, core.router.newer_map(None)).await;
     }
-    core.router.shard_of(&caller.project, room).ok_or_else(|| ApiError::no_leader().into())
+    core.router.shard_of(caller.project(), room).ok_or_else(|| ApiError::no_leader().into())
 }
 
 /// The status for bytes that are not the messages they should be.

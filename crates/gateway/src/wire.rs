@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::auth::Voucher;
+
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Headers of the caller that go on to the host: the trace context, nothing else.
@@ -49,24 +51,24 @@ pub fn trailers(status: &Status) -> HeaderMap {
 }
 
 /// What a forwarded request takes over from the caller's.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Onward {
     headers: HeaderMap,
+    voucher: Voucher,
 }
 
 impl Onward {
-    /// `claims_name`, `claims`: the signed claims that stand in for the caller's token.
-    pub fn new(caller: &HeaderMap, claims_name: HeaderName, claims: HeaderValue) -> Self {
+    /// `voucher`: signs the claims that stand in for the caller's token.
+    pub fn new(caller: &HeaderMap, voucher: Voucher) -> Self {
         let mut headers = HeaderMap::with_capacity(6);
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, GRPC);
-        headers.insert(claims_name, claims);
         for name in FORWARDED_HEADERS {
             if let Some(value) = caller.get(&name) {
                 headers.insert(name, value.clone());
             }
         }
-        Onward { headers }
+        Onward { headers, voucher }
     }
 
     /// `timeout`: what is left of the caller's deadline.
@@ -75,10 +77,13 @@ impl Onward {
         *request.method_mut() = http::Method::POST;
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = http::Uri::from_static(path);
-        *request.headers_mut() = self.headers.clone();
+        let mut headers = self.headers.clone();
+        let (name, claims) = self.voucher.header();
+        headers.insert(name, claims);
         if let Some(timeout) = timeout {
-            request.headers_mut().insert(GRPC_TIMEOUT, timeout_value(timeout));
+            headers.insert(GRPC_TIMEOUT, timeout_value(timeout));
         }
+        *request.headers_mut() = headers;
         request
     }
 }

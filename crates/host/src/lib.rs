@@ -7,6 +7,7 @@
 //! [`machine`] applies it, and the outcome goes back the same way. [`shard`] and [`leadership`] say who may do that;
 //! [`node`] puts it all together.
 
+mod admin;
 mod admit;
 mod convert;
 mod faults;
@@ -17,14 +18,16 @@ pub mod node;
 mod proposer;
 mod reads;
 mod receive;
+mod registry;
 mod scope;
 mod secrets;
 mod service;
 mod session;
 mod shard;
 mod shard_time;
+mod shed;
 mod streams;
 mod tables;
 mod waiters;
 
-pub use node::{Host, HostError, HostOptions};
+pub use node::{Host, HostError, HostOptions, HostParts};

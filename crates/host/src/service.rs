@@ -15,7 +15,7 @@ use conclave_proto::resource::{QueuePath, RoomPath};
 use conclave_room::{Command, Operation, Origin, Outcome};
 use conclave_types::{Clock, QueueName, RoomName, RoomUid, ShardId, Slot};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::metadata::MetadataMap;
 
 use crate::admit;
@@ -30,6 +30,8 @@ pub struct Serving {
     pub shards: RwLock<BTreeMap<ShardId, Arc<Shard>>>,
     pub table: watch::Receiver<Option<Arc<ClusterTable>>>,
     pub clock: Arc<dyn Clock>,
+    /// Told whenever a shard begins or ends to be led here.
+    pub leadership_changed: Arc<Notify>,
 }
 
 /// The public services over one host's shards.

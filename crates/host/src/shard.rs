@@ -7,7 +7,7 @@ use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, 
 use conclave_room::{RoomRecord, RoomState, TableError};
 use conclave_storage::Engine;
 use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -27,6 +27,7 @@ pub struct Shard {
     group: Group,
     engine: Arc<dyn Engine>,
     signals: Arc<MachineSignals>,
+    leadership_changed: Arc<Notify>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -35,11 +36,13 @@ pub struct Shard {
 pub struct ShardSeed {
     signals: Arc<MachineSignals>,
     engine: Arc<dyn Engine>,
+    leadership_changed: Arc<Notify>,
 }
 
 impl ShardSeed {
-    pub fn new(engine: Arc<dyn Engine>) -> Self {
-        ShardSeed { signals: Arc::default(), engine }
+    /// `leadership_changed` is told whenever the shard begins or ends to be led here.
+    pub fn new(engine: Arc<dyn Engine>, leadership_changed: Arc<Notify>) -> Self {
+        ShardSeed { signals: Arc::default(), engine, leadership_changed }
     }
 
     /// The state machine to open the group with.
@@ -54,6 +57,7 @@ impl ShardSeed {
             group,
             engine: self.engine,
             signals: self.signals,
+            leadership_changed: self.leadership_changed,
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
         });
@@ -188,6 +192,7 @@ impl Shard {
         let leading = Leading::begin(self.group.clone(), term, time, due, &self.tasks);
         *self.signals.leading.write() = Some(leading);
         self.signals.tell_next_due(self.group_id(), &*self.engine);
+        self.leadership_changed.notify_one();
         info!(shard = self.id.0, term = term.term, "leading");
     }
 
@@ -195,6 +200,7 @@ impl Shard {
         let ended = self.signals.leading.write().take();
         if let Some(leading) = ended {
             leading.ended.cancel();
+            self.leadership_changed.notify_one();
             info!(shard = self.id.0, term = leading.term.term, "leadership ended");
         }
     }

@@ -120,8 +120,8 @@ fn peek(frame: &[u8]) -> Result<([u64; 3], Option<Body<'_>>), Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::v1::{self, client_frame, server_frame};

@@ -24,7 +24,9 @@ impl RoomsPage {
     pub fn of_token(token: &str) -> Result<RoomsPage, ApiError> {
         match token {
             "" => Ok(RoomsPage::FIRST),
-            token => token.parse().map_err(|()| ApiError::field_invalid("page_token", "is not one that a list returned")),
+            token => {
+                token.parse().map_err(|()| ApiError::field_invalid("page_token", "is not one that a list returned"))
+            }
         }
     }
 }

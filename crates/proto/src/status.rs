@@ -63,7 +63,13 @@ pub fn code_of(reason: ErrorReason) -> Code {
 
 impl ApiError {
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
-        ApiError { reason, code: code_of(reason), message: message.into(), metadata: BTreeMap::new(), retry_after: None }
+        ApiError {
+            reason,
+            code: code_of(reason),
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        }
     }
 
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
@@ -92,10 +98,7 @@ impl ApiError {
     /// One field of a request is over its limit; both in bytes, or both in elements.
     pub fn too_large(field: &str, limit: usize, actual: usize) -> Self {
         let message = format!("{field} is over its limit of {limit}: {actual}");
-        ApiError::new(ErrorReason::TooLarge, message)
-            .with("field", field)
-            .with("limit", limit)
-            .with("actual", actual)
+        ApiError::new(ErrorReason::TooLarge, message).with("field", field).with("limit", limit).with("actual", actual)
     }
 
     /// A whole frame or request is over its limit.
@@ -262,11 +265,9 @@ impl From<ResourceError> for ApiError {
     fn from(error: ResourceError) -> ApiError {
         match error {
             ResourceError::Name(error) => ApiError::name_invalid(&error),
-            ResourceError::Form { expected } => {
-                ApiError::new(ErrorReason::NameInvalid, error.to_string())
-                    .with("field", "resource")
-                    .with("rule", format!("must be written as {expected}"))
-            }
+            ResourceError::Form { expected } => ApiError::new(ErrorReason::NameInvalid, error.to_string())
+                .with("field", "resource")
+                .with("rule", format!("must be written as {expected}")),
         }
     }
 }

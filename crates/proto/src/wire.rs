@@ -52,6 +52,7 @@ impl<'a> Fields<'a> {
         Fields { rest: message }
     }
 
+    #[inline]
     fn field(&mut self) -> Result<(u32, Value<'a>), Malformed> {
         let key = u32::try_from(self.varint()?).map_err(|_| Malformed("a field number is out of range"))?;
         if key < 8 {
@@ -71,7 +72,17 @@ impl<'a> Fields<'a> {
         Ok((key >> 3, value))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        // Most keys and lengths are one byte.
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (index, &byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
             if index == MAX_VARINT_BYTES - 1 && byte > 1 {
@@ -100,6 +111,7 @@ const MAX_VARINT_BYTES: usize = 10;
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -114,8 +126,8 @@ impl<'a> Iterator for Fields<'a> {
 
 #[cfg(test)]
 mod tests {
-    use prost::encoding::{decode_varint, encode_varint};
     use proptest::prelude::*;
+    use prost::encoding::{decode_varint, encode_varint};
 
     use super::*;
 

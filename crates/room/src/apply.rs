@@ -130,9 +130,6 @@ impl Operation {
     /// Whether its outcome is kept for repetition. Leases (which have their own memory: the in-flight records),
     /// attaching and timers are not.
     pub fn is_durable(&self) -> bool {
-        !matches!(
-            self,
-            Operation::LeaseItems { .. } | Operation::AttachSession { .. } | Operation::Advance(_)
-        )
+        !matches!(self, Operation::LeaseItems { .. } | Operation::AttachSession { .. } | Operation::Advance(_))
     }
 }

@@ -171,14 +171,6 @@ impl Reader {
         self.text()?.parse().map_err(|_| self.damaged("queue name"))
     }
 
-    pub fn id(&mut self) -> Result<[u8; 16], TableError> {
-        let mut id = [0; 16];
-        for byte in &mut id {
-            *byte = self.u8()?;
-        }
-        Ok(id)
-    }
-
     pub fn rest(&mut self) -> Bytes {
         let rest = self.bytes.slice(self.at..);
         self.at = self.bytes.len();

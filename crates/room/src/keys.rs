@@ -19,7 +19,9 @@
 
 use std::ops::Range;
 
-use conclave_types::{GroupId, ParticipantName, ProjectId, QueueName, RoomName, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
+use conclave_types::{
+    GroupId, ParticipantName, ProjectId, QueueName, RoomName, RoomNumber, RoomUid, SessionId, Slot, Timestamp,
+};
 
 use crate::TableError;
 use crate::codec::damaged;

@@ -34,6 +34,8 @@ pub mod tables;
 
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Batch, Writes, apply, next_due};
 pub use command::{Advance, Command, Operation, Origin, Receiver, SessionFrame};

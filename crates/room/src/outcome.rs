@@ -10,19 +10,39 @@ use conclave_types::{
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    RoomCreated { room: RoomUid, revision: Revision },
-    RoomUpdated { revision: Revision },
-    RoomDeleted { revision: Revision },
-    Attached { attachment: AttachmentNumber },
+    RoomCreated {
+        room: RoomUid,
+        revision: Revision,
+    },
+    RoomUpdated {
+        revision: Revision,
+    },
+    RoomDeleted {
+        revision: Revision,
+    },
+    Attached {
+        attachment: AttachmentNumber,
+    },
     /// The session is not known and nothing is lost by beginning a new one.
     SessionUnknown,
-    Sent { first_item: u64, revision: Revision },
+    Sent {
+        first_item: u64,
+        revision: Revision,
+    },
     /// `deliveries` is empty when nothing was ready.
-    Leased { deliveries: Vec<DeliveredItem>, revision: Revision },
+    Leased {
+        deliveries: Vec<DeliveredItem>,
+        revision: Revision,
+    },
     /// One result for each delivery of the command, in its order.
-    Acked { results: Vec<DeliveryResult>, revision: Revision },
+    Acked {
+        results: Vec<DeliveryResult>,
+        revision: Revision,
+    },
     /// More is due than the limit allowed.
-    Advanced { more: bool },
+    Advanced {
+        more: bool,
+    },
     Refused(Refusal),
 }
 
@@ -53,7 +73,9 @@ pub enum Refusal {
     QueueNotFound,
     QueueLimit,
     /// The queue never issued this delivery; `index` says which of the command's.
-    DeliveryUnknown { index: u32 },
+    DeliveryUnknown {
+        index: u32,
+    },
     Superseded,
     SessionExpired,
     /// Another participant or room owns this session.

@@ -94,7 +94,7 @@ impl<'a, W: Iterator<Item = (&'a Vec<u8>, &'a Written)>> Iterator for Merged<'a,
             let Some((key, _)) = self.written.peek() else { return self.stored.next() };
             match self.stored.peek() {
                 Some(Err(_)) => return self.stored.next(),
-                Some(Ok((stored, _))) if &stored[..] < &key[..] => return self.stored.next(),
+                Some(Ok((stored, _))) if stored[..] < key[..] => return self.stored.next(),
                 Some(Ok((stored, _))) if stored[..] == key[..] => {
                     self.stored.next();
                 }

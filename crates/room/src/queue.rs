@@ -69,9 +69,7 @@ impl Record for QueueHeader {
         writer.bytes(self.name.as_bytes());
         writer.time(self.create_time);
         writer.revision(self.revision);
-        for number in
-            [self.last_item, self.ready, self.leased, self.ready_from, self.leased_from, self.acked_from]
-        {
+        for number in [self.last_item, self.ready, self.leased, self.ready_from, self.leased_from, self.acked_from] {
             writer.varint(number);
         }
         writer.optional_time(self.leases_due);
@@ -220,9 +218,7 @@ impl Record for InFlight {
                 let id = <[u8; 16]>::try_from(&id[..]).map_err(|_| reader.damaged("session id"))?;
                 Receiver::Session { session: SessionId(id), sequence: Sequence(reader.varint()?) }
             }
-            RECEIVER_REQUEST => {
-                Receiver::Request { participant: reader.participant()?, request_id: reader.bytes()? }
-            }
+            RECEIVER_REQUEST => Receiver::Request { participant: reader.participant()?, request_id: reader.bytes()? },
             _ => return Err(reader.damaged("unknown receiver")),
         };
         Ok(InFlight { deadline, attempt, consumer, receiver })

@@ -158,20 +158,10 @@ pub fn list_queues(
     Ok(queues)
 }
 
-fn view(
-    reads: &impl TableReads,
-    group: GroupId,
-    room: RoomUid,
-    number: QueueNumber,
-) -> Result<QueueView, TableError> {
+fn view(reads: &impl TableReads, group: GroupId, room: RoomUid, number: QueueNumber) -> Result<QueueView, TableError> {
     let header: Option<QueueHeader> = load(reads, &Keys::new(group).queue_header(room, number))?;
     let header = header.ok_or_else(|| damaged(QueueHeader::NAME, "missing for a name"))?;
-    Ok(QueueView {
-        name: header.name,
-        create_time: header.create_time,
-        ready: header.ready,
-        leased: header.leased,
-    })
+    Ok(QueueView { name: header.name, create_time: header.create_time, ready: header.ready, leased: header.leased })
 }
 
 /// The applied clock of the shard; 0 before its first entry.

@@ -97,8 +97,7 @@ mod tests {
 
     #[test]
     fn record_bytes_are_as_they_were_first_stored() {
-        let kept =
-            KeptRequest { target: Target { kind: 4, slot: 5, room: 6 }, outcome: Bytes::from_static(&[3, 1]) };
+        let kept = KeptRequest { target: Target { kind: 4, slot: 5, room: 6 }, outcome: Bytes::from_static(&[3, 1]) };
         assert_eq!(&kept.encode()[..], [1, 4, 5, 6, 3, 1]);
         assert_eq!(KeptRequest::decode(kept.encode()), Ok(kept));
     }

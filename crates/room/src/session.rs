@@ -61,15 +61,7 @@ impl SessionRecord {
         let active = state.clock();
         let due = active.plus_ms(SESSION_EXPIRY_MS);
         state.schedule(due, &Due::Session(room, session));
-        SessionRecord {
-            owner,
-            attachment,
-            last: Sequence(0),
-            acknowledged: Sequence(0),
-            active,
-            due,
-            kept: Vec::new(),
-        }
+        SessionRecord { owner, attachment, last: Sequence(0), acknowledged: Sequence(0), active, due, kept: Vec::new() }
     }
 
     /// Forgets the outcomes that the client holds.

@@ -228,7 +228,9 @@ impl<'a> State<'a> {
 
     pub fn session(&mut self, room: RoomUid, session: SessionId) -> Result<Option<SessionRecord>, TableError> {
         let State { keys, overlay, .. } = self;
-        self.sessions.get(&(room, session), || load(overlay, &keys.session(room, session))).map(|record| record.cloned())
+        self.sessions
+            .get(&(room, session), || load(overlay, &keys.session(room, session)))
+            .map(|record| record.cloned())
     }
 
     pub fn set_session(&mut self, room: RoomUid, session: SessionId, record: Option<SessionRecord>) {

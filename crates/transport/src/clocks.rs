@@ -15,8 +15,9 @@ const KEEP: Duration = Duration::from_secs(600);
 /// One node's clock, as last heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
-    /// Their wall clock minus ours at the moment of hearing, in milliseconds. Low by the one-way delay of the message.
-    pub offset_ms: i64,
+    /// Their wall clock at the moment of hearing. Low by the one-way delay of the message. Kept as it was, not as an
+    /// offset from ours: a jump of our own wall clock must not move it.
+    pub wall: Timestamp,
     /// When it was heard, on our monotonic clock.
     pub heard: Duration,
 }
@@ -52,11 +53,9 @@ impl PeerClocks {
 
     pub(crate) fn hear(&self, node: NodeUuid, wall: Timestamp) {
         let heard = self.clock.monotonic();
-        let own = self.clock.wall();
-        let offset_ms = i64::try_from(i128::from(wall.0) - i128::from(own.0)).unwrap_or(i64::MAX);
         let mut readings = self.readings.lock();
         readings.retain(|_, reading| is_fresh(reading, heard));
-        readings.insert(node, ClockReading { offset_ms, heard });
+        readings.insert(node, ClockReading { wall, heard });
     }
 }
 
@@ -86,24 +85,19 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_is_the_offset_at_hearing_and_ages_by_the_monotonic_clock() {
+    fn a_reading_stays_as_heard_and_ages_by_the_monotonic_clock() {
         let hands = Arc::new(Hands { wall: AtomicU64::new(10_000), monotonic: AtomicU64::new(5) });
         let clocks = PeerClocks::new(hands.clone());
         let node = NodeUuid([1; 16]);
         clocks.hear(node, Timestamp(7_500));
         hands.wall.store(99_999_999, Ordering::Relaxed);
-        assert_eq!(clocks.reading(node), Some(ClockReading { offset_ms: -2_500, heard: Duration::from_millis(5) }));
+        assert_eq!(
+            clocks.reading(node),
+            Some(ClockReading { wall: Timestamp(7_500), heard: Duration::from_millis(5) })
+        );
 
         hands.monotonic.store(5 + 600_001, Ordering::Relaxed);
         assert_eq!(clocks.reading(node), None);
         assert!(clocks.readings().is_empty());
-    }
-
-    #[test]
-    fn absurd_clocks_do_not_overflow() {
-        let hands = Arc::new(Hands { wall: AtomicU64::new(0), monotonic: AtomicU64::new(0) });
-        let clocks = PeerClocks::new(hands);
-        clocks.hear(NodeUuid([1; 16]), Timestamp(u64::MAX));
-        assert_eq!(clocks.readings()[0].1.offset_ms, i64::MAX);
     }
 }

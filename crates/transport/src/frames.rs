@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn refusals_keep_their_meaning() {
-        for error in [PeerError::Busy, PeerError::Refused("no replica".into()), PeerError::Unreachable("stopped".into())] {
+        for error in
+            [PeerError::Busy, PeerError::Refused("no replica".into()), PeerError::Unreachable("stopped".into())]
+        {
             let back = answer_from_frame(answer_frame(1, Err(error.clone()))).unwrap_err();
             assert_eq!(back.to_string(), error.to_string());
         }
@@ -137,8 +139,13 @@ mod tests {
 
     #[test]
     fn a_call_survives_the_wire_and_a_bad_group_does_not() {
-        let call =
-            PeerCall { group: GroupId(7), to: ReplicaId(2), from: ReplicaId(1), kind: 3, body: Bytes::from_static(b"x") };
+        let call = PeerCall {
+            group: GroupId(7),
+            to: ReplicaId(2),
+            from: ReplicaId(1),
+            kind: 3,
+            body: Bytes::from_static(b"x"),
+        };
         let frame = call_to_frame(call, 250);
         let back = call_from_frame(frame.clone()).unwrap();
         assert_eq!((back.group, back.to, back.from, back.kind), (GroupId(7), ReplicaId(2), ReplicaId(1), 3));

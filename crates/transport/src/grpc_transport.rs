@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_raft::{Lane, PeerAddress, PeerCall, PeerError, PeerTransport};
 use conclave_raft::peers::PeerFuture;
+use conclave_raft::{Lane, PeerAddress, PeerCall, PeerError, PeerTransport};
 use conclave_types::{Clock, NodeUuid};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_proto::internal::v1::{
-    MuxMessage, PeerClock, PeerFrame, peer_service_client::PeerServiceClient,
-};
+use conclave_proto::internal::v1::{MuxMessage, PeerClock, PeerFrame, peer_service_client::PeerServiceClient};
 use conclave_raft::{Lane, PeerAddress, PeerError};
 use conclave_types::{NodeUuid, Timestamp};
 use parking_lot::Mutex;

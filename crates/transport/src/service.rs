@@ -56,8 +56,7 @@ impl PeerService for PeerMux {
         outbound.try_send(Ok(hello)).map_err(|_| Status::internal("a new stream has no room"))?;
 
         let (answers, waiting) = mpsc::channel(ANSWER_QUEUE);
-        let dispatcher =
-            Dispatcher::new(self.handler.clone(), lane, answers, self.tasks.clone(), self.context.clone());
+        let dispatcher = Dispatcher::new(self.handler.clone(), lane, answers, self.tasks.clone(), self.context.clone());
         let stream = PeerStream { peer, lane, context: self.context.clone(), outbound };
         self.tasks.spawn(stream.serve(inbound, dispatcher, waiting));
         Ok(Response::new(ReceiverStream::new(messages)))
@@ -90,12 +89,7 @@ struct PeerStream {
 }
 
 impl PeerStream {
-    async fn serve(
-        self,
-        inbound: Streaming<MuxMessage>,
-        dispatcher: Dispatcher,
-        answers: mpsc::Receiver<PeerFrame>,
-    ) {
+    async fn serve(self, inbound: Streaming<MuxMessage>, dispatcher: Dispatcher, answers: mpsc::Receiver<PeerFrame>) {
         tokio::select! {
             () = self.context.cancelled.cancelled() => {
                 // The peer learns why at once, unless it does not read.

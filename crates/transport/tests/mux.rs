@@ -145,7 +145,8 @@ async fn appends_of_a_group_keep_their_order() {
 async fn large_bodies_pass_and_too_large_ones_are_refused_with_the_limit() {
     let (ann, bob) = pair().await;
     let largest = Bytes::from(vec![1; 4 << 20]);
-    let answers = join_all((0..3).map(|_| ann.transport.call(bob.at(None), Lane::Data, call(1, largest.clone()), DEADLINE)));
+    let answers =
+        join_all((0..3).map(|_| ann.transport.call(bob.at(None), Lane::Data, call(1, largest.clone()), DEADLINE)));
     assert!(answers.await.into_iter().all(|answer| answer.unwrap() == largest));
     let refused = ann.transport.call(bob.at(None), Lane::Data, call(1, vec![1; (4 << 20) + 1]), DEADLINE).await;
     assert_eq!(refused.unwrap_err().to_string(), "peer refused: a body may have 4194304 bytes, this one has 4194305");

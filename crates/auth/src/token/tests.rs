@@ -75,11 +75,14 @@ fn a_minted_token_says_what_was_asked_for() {
 
 #[test]
 fn a_token_of_another_library_is_read() {
-    let mut claims = changed("grants", json!([
-        {"name": "room", "scope": "lab"},
-        {"name": "role", "scope": "agent"},
-        {"name": "api", "scope": {"queues": {"send": ["jobs"]}, "messaging": {}}},
-    ]));
+    let mut claims = changed(
+        "grants",
+        json!([
+            {"name": "room", "scope": "lab"},
+            {"name": "role", "scope": "agent"},
+            {"name": "api", "scope": {"queues": {"send": ["jobs"]}, "messaging": {}}},
+        ]),
+    );
     claims["team"] = json!("research");
     claims["aud"] = json!("anybody");
     let claims = verify(&hs256(&claims), &keys(), NOW).expect("a valid token");
@@ -174,7 +177,11 @@ fn grants_that_cannot_be_are_refused() {
         json!([{"name": "api", "scope": "all"}]),
         json!("all"),
     ] {
-        assert_eq!(verify(&hs256(&changed("grants", grants.clone())), &keys(), NOW), Err(TokenError::Invalid), "{grants}");
+        assert_eq!(
+            verify(&hs256(&changed("grants", grants.clone())), &keys(), NOW),
+            Err(TokenError::Invalid),
+            "{grants}"
+        );
     }
     for name in ["", "a/b", "a\nb"] {
         assert_eq!(verify(&hs256(&changed("name", json!(name))), &keys(), NOW), Err(TokenError::Invalid));

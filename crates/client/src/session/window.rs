@@ -89,10 +89,10 @@ impl<R> Window<R> {
         self.limits = limits;
     }
 
-    /// Gives a frame the next sequence.
-    pub fn enqueue(&mut self, class: FrameClass, body: Bytes, reply: R) -> Result<(), Full> {
+    /// Gives a frame the next sequence, or gives back who waits for its reply.
+    pub fn enqueue(&mut self, class: FrameClass, body: Bytes, reply: R) -> Result<(), (Full, R)> {
         if self.unsent.len() >= MAX_QUEUED_FRAMES || self.unsent_bytes + body.len() > MAX_QUEUED_BYTES {
-            return Err(Full);
+            return Err((Full, reply));
         }
         self.last_sequence += 1;
         self.unsent.push_back((self.last_sequence, class));
@@ -137,6 +137,10 @@ impl<R> Window<R> {
 
     /// Notes that the reply to this sequence came; returns who waits for it, or none if it came before.
     pub fn answer(&mut self, sequence: u64) -> Option<R> {
+        // Nothing can answer what this stream has not carried yet.
+        if self.unsent.front().is_some_and(|(unsent, _)| sequence >= *unsent) {
+            return None;
+        }
         let Some(position) = self.position(sequence) else {
             return self.transient.remove(&sequence)?.reply;
         };
@@ -294,12 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_to_what_was_not_sent_is_ignored() {
+        let mut window = window(1);
+        fill(&mut window, &[Durable, Durable, Transient]);
+        assert_eq!(sent(&mut window), [1]);
+        assert_eq!(window.answer(2), None);
+        assert_eq!(window.answer(3), None);
+        assert_eq!(window.answer(9), None);
+        window.answer(1);
+        assert_eq!(sent(&mut window), [2, 3]);
+    }
+
+    #[test]
     fn running_too_far_ahead_is_refused() {
         let mut window = window(1);
         for number in 0..MAX_QUEUED_FRAMES as u32 {
             window.enqueue(Durable, Bytes::new(), number).unwrap();
         }
-        assert_eq!(window.enqueue(Durable, Bytes::new(), 0), Err(Full));
+        assert_eq!(window.enqueue(Durable, Bytes::new(), 7), Err((Full, 7)));
     }
 
     #[test]

@@ -16,7 +16,8 @@ impl MetaCommand {
 
     /// Refuses what this version does not know: a command must not be half understood.
     pub fn decode(bytes: &[u8]) -> Result<Self, TableError> {
-        let command = wire::MetaCommand::decode(bytes).map_err(|error| TableError::new("command", error.to_string()))?;
+        let command =
+            wire::MetaCommand::decode(bytes).map_err(|error| TableError::new("command", error.to_string()))?;
         MetaCommand::from_wire(command)
     }
 
@@ -64,7 +65,7 @@ impl Bootstrap {
             replication: to_u32(self.replication),
             cluster_secret: Bytes::copy_from_slice(self.secret.bytes()),
             nodes: self.nodes.iter().map(Node::to_wire).collect(),
-            meta_replicas: self.meta_replicas.iter().map(Replica::to_wire).collect(),
+            meta_replicas: self.meta_replicas.iter().copied().map(Replica::to_wire).collect(),
             shards: self.shards.iter().map(PlannedShard::to_wire).collect(),
             project: self.project.to_string(),
             token_key: Some(self.token_key.to_wire()),

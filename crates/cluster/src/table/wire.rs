@@ -7,9 +7,7 @@ use conclave_proto::internal::v1 as wire;
 use conclave_types::{ClusterUuid, Epoch, NodeUuid, ProjectId, ReplicaId};
 use prost::Message;
 
-use super::{
-    ClusterTable, Node, NodeState, Replica, Secret, Shard, ShardState, TableError, TableRevision, TokenKey,
-};
+use super::{ClusterTable, Node, NodeState, Replica, Secret, Shard, ShardState, TableError, TableRevision, TokenKey};
 
 impl ClusterTable {
     pub fn encode(&self) -> Vec<u8> {
@@ -31,7 +29,7 @@ impl ClusterTable {
             feature_level: self.feature_level,
             next_replica_id: self.next_replica.0,
             nodes: self.nodes.values().map(Node::to_wire).collect(),
-            meta_replicas: self.meta_replicas.iter().map(Replica::to_wire).collect(),
+            meta_replicas: self.meta_replicas.iter().copied().map(Replica::to_wire).collect(),
             shards: self.shards.iter().map(Shard::to_wire).collect(),
             projects: self.projects.iter().map(ToString::to_string).collect(),
             token_keys: self.token_keys.values().map(TokenKey::to_wire).collect(),
@@ -91,7 +89,7 @@ impl Node {
 }
 
 impl Replica {
-    pub(crate) fn to_wire(&self) -> wire::Replica {
+    pub(crate) fn to_wire(self) -> wire::Replica {
         wire::Replica { replica_id: self.replica.0, node_uuid: Bytes::copy_from_slice(&self.node.0) }
     }
 
@@ -110,7 +108,7 @@ impl Shard {
         wire::Shard {
             epoch: self.epoch.0,
             state: state.into(),
-            replicas: self.replicas.iter().map(Replica::to_wire).collect(),
+            replicas: self.replicas.iter().copied().map(Replica::to_wire).collect(),
             preferred_leader: self.preferred_leader.0,
         }
     }
@@ -140,7 +138,11 @@ impl TokenKey {
     }
 
     pub(crate) fn from_wire(key: wire::TokenKey) -> Result<Self, TableError> {
-        Ok(TokenKey { kid: key.kid.parse()?, project: project(&key.project)?, secret: Secret::new(key.secret.as_ref()) })
+        Ok(TokenKey {
+            kid: key.kid.parse()?,
+            project: project(&key.project)?,
+            secret: Secret::new(key.secret.as_ref()),
+        })
     }
 }
 

@@ -39,7 +39,8 @@ impl RetainedBudget {
     }
 
     /// Bytes kept at the moment.
-    pub fn used_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn used_bytes(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 }
@@ -125,7 +126,8 @@ impl Ledger {
         fits(self.durable) && fits(self.transient) && (self.frames.is_empty() || self.budget.has_room())
     }
 
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 

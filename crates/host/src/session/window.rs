@@ -44,7 +44,7 @@ impl Window {
     /// Takes a durable frame, or refuses it with the limit it breaks.
     pub fn open(&mut self, sequence: Sequence, bytes: usize) -> Result<(), Fault> {
         if self.open.len() >= MAX_UNACKNOWLEDGED_FRAMES {
-            return Err(Fault::window_exceeded() + 1));
+            return Err(Fault::window_exceeded());
         }
         // A single frame at the frame limit must pass.
         if !self.open.is_empty() && self.open_bytes + bytes > MAX_UNACKNOWLEDGED_BYTES {

@@ -100,11 +100,7 @@ impl Decoder<'_> {
                 (number, _) => return Err(unknown("RequestOrigin", number)),
             }
         }
-        Ok(Origin::Request {
-            project: self.project(project)?,
-            participant: self.participant(participant)?,
-            request_id,
-        })
+        Ok(Origin::Request { project: self.project(project)?, participant: self.participant(participant)?, request_id })
     }
 
     fn session_frame(&mut self, body: &[u8]) -> Decoded<Origin> {
@@ -185,7 +181,8 @@ impl Decoder<'_> {
         }
         Ok(Operation::AttachSession {
             room: room.uid()?,
-            session: session.ok_or(DecodeBatchError::Missing { message: "AttachSessionOperation", field: "session" })?,
+            session: session
+                .ok_or(DecodeBatchError::Missing { message: "AttachSessionOperation", field: "session" })?,
             owner: self.participant(owner)?,
             presented: AttachmentNumber(presented),
             issued: Timestamp(issued),

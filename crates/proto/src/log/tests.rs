@@ -8,10 +8,10 @@ use conclave_types::{
     AttachmentNumber, DeliveryId, ParticipantName, ProjectId, QueueName, RoomName, RoomNumber, RoomUid, Sequence,
     SessionId, Slot,
 };
-use prost::Message;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 use crate::internal::v1 as wire;
@@ -49,16 +49,15 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
-    let frame = (uid(), session(), any::<[u64; 3]>(), participant()).prop_map(|(room, session, numbers, owner)| {
-        SessionFrame {
+    let frame =
+        (uid(), session(), any::<[u64; 3]>(), participant()).prop_map(|(room, session, numbers, owner)| SessionFrame {
             room,
             session,
             attachment: AttachmentNumber(numbers[0]),
             owner,
             sequence: Sequence(numbers[1]),
             acknowledged: Sequence(numbers[2]),
-        }
-    });
+        });
     prop_oneof![
         Just(Origin::Host),
         participant().prop_map(|participant| Origin::Call { participant }),
@@ -208,22 +207,22 @@ fn an_entry_keeps_its_bytes() {
     assert_eq!(
         hex,
         concat!(
-            "0801",                                         // schema 1
-            "1080d095ffbc31",                               // time
-            "1a3e",                                         // a command
-            "2222",                                         // session origin
+            "0801",                                           // schema 1
+            "1080d095ffbc31",                                 // time
+            "1a3e",                                           // a command
+            "2222",                                           // session origin
             "080710ac021a10abababababababababababababababab", // room, session
-            "20012a03616461",                               // attachment, owner
-            "30023801",                                     // sequence, acknowledged
-            "7218",                                         // send items
-            "080710ac02",                                   // room
-            "1a046a6f6273",                                 // queue
-            "2001",                                         // create
-            "2a03616461",                                   // sender
-            "32040a026869",                                 // item
-            "1a08",                                         // a command
-            "0a00",                                         // host origin
-            "8a0103088004",                                 // advance
+            "20012a03616461",                                 // attachment, owner
+            "30023801",                                       // sequence, acknowledged
+            "7218",                                           // send items
+            "080710ac02",                                     // room
+            "1a046a6f6273",                                   // queue
+            "2001",                                           // create
+            "2a03616461",                                     // sender
+            "32040a026869",                                   // item
+            "1a08",                                           // a command
+            "0a00",                                           // host origin
+            "8a0103088004",                                   // advance
         )
     );
 }

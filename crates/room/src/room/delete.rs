@@ -8,11 +8,7 @@ use crate::keys::Due;
 use crate::state::{State, load};
 use crate::{Effect, Outcome, Refusal, TableError, Tables};
 
-pub(crate) fn delete(
-    state: &mut State<'_>,
-    room: RoomUid,
-    expected_etag: Option<u64>,
-) -> Result<Outcome, TableError> {
+pub(crate) fn delete(state: &mut State<'_>, room: RoomUid, expected_etag: Option<u64>) -> Result<Outcome, TableError> {
     let Some(mut header) = state.active_room(room)? else { return Ok(Outcome::Refused(Refusal::RoomNotFound)) };
     if expected_etag.is_some_and(|etag| etag != header.etag) {
         return Ok(Outcome::Refused(Refusal::EtagMismatch));

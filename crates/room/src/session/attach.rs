@@ -36,8 +36,7 @@ impl Attach {
             Some(record) if self.presented < record.attachment => Ok(Outcome::Refused(Refusal::Superseded)),
             Some(record) => Ok(self.take_over(state, record)),
             None if is_young => {
-                let record =
-                    SessionRecord::begin(state, self.room, self.session, self.owner.clone(), self.presented);
+                let record = SessionRecord::begin(state, self.room, self.session, self.owner.clone(), self.presented);
                 Ok(self.take_over(state, record))
             }
             None if self.unacknowledged => Ok(Outcome::Refused(Refusal::SessionExpired)),

@@ -230,11 +230,8 @@ mod tests {
 
     fn outcome() -> impl Strategy<Value = Outcome> {
         let revision = || any::<u64>().prop_map(Revision);
-        let result = prop_oneof![
-            Just(DeliveryResult::Acked),
-            Just(DeliveryResult::AlreadyAcked),
-            Just(DeliveryResult::Stale)
-        ];
+        let result =
+            prop_oneof![Just(DeliveryResult::Acked), Just(DeliveryResult::AlreadyAcked), Just(DeliveryResult::Stale)];
         prop_oneof![
             (any::<u16>(), any::<u64>(), revision()).prop_map(|(slot, number, revision)| Outcome::RoomCreated {
                 room: RoomUid { slot: Slot(slot), number: RoomNumber(number) },
@@ -283,10 +280,8 @@ mod tests {
 
     #[test]
     fn the_longest_outcome_fits() {
-        let acked = Outcome::Acked {
-            results: vec![DeliveryResult::Stale; MAX_BATCH_ITEMS],
-            revision: Revision(u64::MAX),
-        };
+        let acked =
+            Outcome::Acked { results: vec![DeliveryResult::Stale; MAX_BATCH_ITEMS], revision: Revision(u64::MAX) };
         assert_eq!(encode(&acked).unwrap().len(), 45);
     }
 

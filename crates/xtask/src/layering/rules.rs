@@ -35,7 +35,7 @@ pub const EDGES: [(&str, &[&str]); 15] = [
     ("conclave-storage", &["conclave-types"]),
     ("conclave-storage-rocksdb", &["conclave-storage", "conclave-types"]),
     ("conclave-proto", &["conclave-types", "conclave-room"]),
-    ("conclave-auth", &["conclave-types"]),
+    ("conclave-auth", &["conclave-types", "conclave-proto"]),
     ("conclave-raft", &["conclave-types", "conclave-storage", "conclave-proto"]),
     ("conclave-transport", &["conclave-types", "conclave-proto", "conclave-raft"]),
     ("conclave-client", &["conclave-types", "conclave-proto"]),

@@ -1,0 +1,346 @@
+//! A host's part in its cluster: its replica of the metadata group if it holds one, its view of the table, its entry in
+//! it, and the service that others read from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_proto::internal::v1::meta_service_server::MetaServiceServer;
+use conclave_raft::{Group, Leadership, OpenError, RaftNode};
+use conclave_storage::{Engine, EngineError};
+use conclave_types::{GroupId, NodeUuid, ReplicaId};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::TableWatch;
+use crate::client::{MetaClient, MetaClientError};
+use crate::command::MetaCommand;
+use crate::founding::{Founder, FoundingError, FoundingOptions};
+use crate::identity::{DataFolder, FolderError, Origin};
+use crate::leaders::LeaderHints;
+use crate::machine::{MetaMachine, MetaOutcome};
+use crate::service::{CommitError, MetaEndpoint};
+use crate::table::{ClusterTable, NodeState, TableError, check_address};
+use crate::table_client::TableClient;
+use crate::token::{ClusterToken, hosts_hash};
+
+/// Longest that a proposal is tried before its caller hears of it: two elections.
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between attempts of a proposal on this host, and of registering it.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// One host's own settings.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// `host:port` at which other nodes reach this host's internal listener.
+    pub advertise: String,
+    /// Where the host stands, for spreading replicas. Default empty: zones are not used.
+    pub zone: String,
+    /// What a new cluster begins with; only a founder uses it.
+    pub founding: FoundingOptions,
+    /// Internal addresses of hosts of the cluster to join; a founder uses its list of initial hosts.
+    pub join: Vec<String>,
+}
+
+/// Why a host does not take part. Each stops the start or the process; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("advertise: {0}")]
+    Advertise(TableError),
+    #[error("join: give the internal address of at least one host of the cluster")]
+    NobodyToJoin,
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the metadata replica cannot be opened: {0}")]
+    Open(#[from] OpenError),
+}
+
+/// What makes it impossible to take part, found out later.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("node {0} has left the cluster for good: start with an empty data folder as a new node")]
+    NodeGone(NodeUuid),
+    #[error("the cluster does not take this host in: {0}")]
+    Register(MetaClientError),
+}
+
+/// A host's running part. Its tasks end when it is dropped; `shutdown` also waits for them.
+pub struct Cluster {
+    node: NodeUuid,
+    endpoint: Arc<MetaEndpoint>,
+    client: MetaClient,
+    /// Only on a host without a metadata replica.
+    follower: Option<TableClient>,
+    seeds: Vec<String>,
+    failure: watch::Receiver<Option<Arc<ClusterError>>>,
+    tasks: TaskTracker,
+    cancelled: CancellationToken,
+    _cancel_on_drop: DropGuard,
+}
+
+impl Cluster {
+    /// Opens what the host holds of the metadata group and goes on with whatever is unfinished: founding, registering.
+    /// Nothing is waited for; the host must serve [`Cluster::meta_service`] for the others to get on. `led` is what this
+    /// host leads, told to everybody who asks.
+    pub async fn start(
+        options: ClusterOptions,
+        token: ClusterToken,
+        folder: DataFolder,
+        raft: Arc<RaftNode>,
+        engine: Arc<dyn Engine>,
+        led: watch::Receiver<LeaderHints>,
+    ) -> Result<Cluster, StartError> {
+        check_address(&options.advertise).map_err(StartError::Advertise)?;
+        let seeds = seeds(&options, folder.origin())?;
+        let meta = match folder.origin().meta_replica() {
+            Some(replica) => Some(open_meta(replica, &raft, engine).await?),
+            None => None,
+        };
+        let (follower, group, table) = match meta {
+            Some((group, table)) => (None, Some(group), table),
+            None => {
+                let follower = TableClient::start(seeds.clone(), token.clone());
+                let table = follower.table();
+                (Some(follower), None, table)
+            }
+        };
+        let cancelled = CancellationToken::new();
+        let endpoint = Arc::new(MetaEndpoint {
+            token: token.clone(),
+            node: folder.node(),
+            zone: options.zone.clone(),
+            hosts_hash: match folder.origin() {
+                Origin::Founder { hosts, .. } => Some(hosts_hash(hosts)),
+                Origin::Joined => None,
+            },
+            table,
+            leaders: led,
+            group,
+            cancelled: cancelled.clone(),
+        });
+        let (failed, failure) = watch::channel(None);
+        let cluster = Cluster {
+            node: folder.node(),
+            endpoint,
+            client: MetaClient::new(token),
+            follower,
+            seeds,
+            failure,
+            tasks: TaskTracker::new(),
+            cancelled: cancelled.clone(),
+            _cancel_on_drop: cancelled.drop_guard(),
+        };
+        cluster.spawn_work(options, folder, failed);
+        Ok(cluster)
+    }
+
+    pub fn node(&self) -> NodeUuid {
+        self.node
+    }
+
+    /// The newest table this host knows.
+    pub fn table(&self) -> TableWatch {
+        self.endpoint.table.clone()
+    }
+
+    /// Set once the host cannot take part in the cluster; the process should stop with its message.
+    pub fn failure(&self) -> watch::Receiver<Option<Arc<ClusterError>>> {
+        self.failure.clone()
+    }
+
+    /// Leadership of the metadata group; none on a host without a replica of it.
+    pub fn meta_leadership(&self) -> Option<watch::Receiver<Leadership>> {
+        self.endpoint.group.as_ref().map(Group::leadership)
+    }
+
+    /// This host's replica of the metadata group, to hand leadership over before a stop.
+    pub fn meta_group(&self) -> Option<&Group> {
+        self.endpoint.group.as_ref()
+    }
+
+    /// The service for the host's internal listener.
+    pub fn meta_service(&self) -> MetaServiceServer<MetaEndpoint> {
+        self.endpoint.clone().into_service()
+    }
+
+    /// Commits a command, here or wherever the metadata group is led; tries for at most 10 s.
+    pub async fn propose(&self, command: MetaCommand) -> Result<MetaOutcome, MetaClientError> {
+        propose(&self.endpoint, &self.client, &self.seeds, &command).await
+    }
+
+    /// Ends the tasks and waits for them. The metadata replica stays open: its owner is the node.
+    pub async fn shutdown(self) {
+        self.cancelled.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(follower) = self.follower {
+            follower.shutdown().await;
+        }
+    }
+
+    fn spawn_work(
+        &self,
+        options: ClusterOptions,
+        folder: DataFolder,
+        failed: watch::Sender<Option<Arc<ClusterError>>>,
+    ) {
+        let founder = match (folder.origin(), &self.endpoint.group) {
+            (Origin::Founder { hosts, position }, Some(group)) => Some(Founder {
+                client: self.client.clone(),
+                endpoint: self.endpoint.clone(),
+                group: group.clone(),
+                hosts: hosts.clone(),
+                position: *position,
+                options: options.founding.clone(),
+            }),
+            _ => None,
+        };
+        let member =
+            Member { endpoint: self.endpoint.clone(), client: self.client.clone(), seeds: self.seeds.clone(), options };
+        let cancelled = self.cancelled.clone();
+        self.tasks.spawn(async move {
+            let work = async {
+                if let Some(founder) = founder {
+                    founder.run().await?;
+                }
+                member.settle(folder).await
+            };
+            if let Some(Err(error)) = cancelled.run_until_cancelled(work).await {
+                tracing::error!(%error, "this host cannot take part in the cluster");
+                failed.send_replace(Some(Arc::new(error)));
+            }
+            // Held to the end: a closed channel would look like news to those who wait for a failure.
+            cancelled.cancelled().await;
+            drop(failed);
+        });
+    }
+}
+
+/// Where others can be asked: everybody named at the start but this host.
+fn seeds(options: &ClusterOptions, origin: &Origin) -> Result<Vec<String>, StartError> {
+    let named = match origin {
+        Origin::Founder { hosts, .. } => hosts,
+        Origin::Joined => &options.join,
+    };
+    let others: Vec<String> = named.iter().filter(|host| **host != options.advertise).cloned().collect();
+    if others.is_empty() && *origin == Origin::Joined {
+        return Err(StartError::NobodyToJoin);
+    }
+    Ok(others)
+}
+
+async fn open_meta(
+    replica: ReplicaId,
+    raft: &Arc<RaftNode>,
+    engine: Arc<dyn Engine>,
+) -> Result<(Group, TableWatch), StartError> {
+    let (machine, table) = MetaMachine::open(engine)?;
+    Ok((raft.open(GroupId::META, replica, Box::new(machine)).await?, table))
+}
+
+/// A host that keeps its own entry and folder right, once there is a table.
+struct Member {
+    endpoint: Arc<MetaEndpoint>,
+    client: MetaClient,
+    seeds: Vec<String>,
+    options: ClusterOptions,
+}
+
+impl Member {
+    /// Goes on for as long as the host takes part: the table may come late, and may say one day that the host has left.
+    async fn settle(&self, mut folder: DataFolder) -> Result<(), ClusterError> {
+        let mut watch = self.endpoint.table.clone();
+        loop {
+            let Some(table) = watch.borrow_and_update().clone() else {
+                if watch.changed().await.is_err() {
+                    return Ok(());
+                }
+                continue;
+            };
+            folder.learn_cluster(table.cluster)?;
+            if !self.is_right(&table)? && !self.register().await? {
+                sleep(RETRY_PAUSE).await;
+                continue;
+            }
+            if watch.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the cluster where this host is. False if that could not be done yet.
+    async fn register(&self) -> Result<bool, ClusterError> {
+        let register = MetaCommand::RegisterNode {
+            node: self.endpoint.node,
+            address: self.options.advertise.clone(),
+            zone: self.options.zone.clone(),
+        };
+        match propose(&self.endpoint, &self.client, &self.seeds, &register).await {
+            Ok(_) => Ok(true),
+            Err(error @ (MetaClientError::Refused { .. } | MetaClientError::Token { .. })) => {
+                Err(ClusterError::Register(error))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "this host could not be registered yet");
+                Ok(false)
+            }
+        }
+    }
+
+    fn is_right(&self, table: &ClusterTable) -> Result<bool, ClusterError> {
+        match table.node(self.endpoint.node) {
+            Some(own) if own.state == NodeState::Gone => Err(ClusterError::NodeGone(own.node)),
+            Some(own) => Ok(own.address == self.options.advertise && own.zone == self.options.zone),
+            None => Ok(false),
+        }
+    }
+}
+
+/// Here first, since most hosts that propose lead; then wherever the metadata group is led.
+async fn propose(
+    endpoint: &MetaEndpoint,
+    client: &MetaClient,
+    seeds: &[String],
+    command: &MetaCommand,
+) -> Result<MetaOutcome, MetaClientError> {
+    let end = Instant::now() + PROPOSE_TIMEOUT;
+    loop {
+        let hint = match endpoint.commit(command).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(CommitError::Refused(reason)) => return Err(MetaClientError::Refused { reason }),
+            Err(CommitError::NotLeader { leader }) => leader,
+            Err(CommitError::Unknown | CommitError::Overloaded) => None,
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        let addresses = meta_addresses(endpoint, hint, seeds);
+        // Short rounds, because leadership may come to this host meanwhile.
+        match client.propose(&addresses, command, left.min(Duration::from_secs(1))).await {
+            Err(MetaClientError::Unreachable { .. } | MetaClientError::NotLeader { .. })
+            | Err(MetaClientError::Unknown { .. } | MetaClientError::NoAddress)
+                if !left.is_zero() =>
+            {
+                sleep(RETRY_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn meta_addresses(endpoint: &MetaEndpoint, hint: Option<String>, seeds: &[String]) -> Vec<String> {
+    let table = endpoint.table.borrow().clone();
+    let others = |node: NodeUuid| node != endpoint.node;
+    let members: Vec<String> = table
+        .iter()
+        .flat_map(|table| table.members(GroupId::META))
+        .filter(|(replica, _)| others(replica.node))
+        .map(|(_, node)| node.address.clone())
+        .collect();
+    let rest = if members.is_empty() { seeds.to_vec() } else { members };
+    let rest = rest.into_iter().filter(|address| Some(address) != hint.as_ref());
+    hint.iter().cloned().chain(rest).collect()
+}

@@ -1,0 +1,218 @@
+//! One host: its store, its groups, its part in the cluster, and the listener that peers and gateways reach.
+//!
+//! Crash between any two lines: a replica is recorded durably before its group opens, so a restart finds every group
+//! that may have voted; groups open from the record without waiting for the metadata group.
+
+mod shards;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_cluster::{Cluster, ClusterOptions, ClusterError, ClusterToken, DataFolder, LeaderHints, StartError};
+use conclave_proto::internal::v1::admin_service_server::AdminServiceServer;
+use conclave_proto::v1::queue_service_server::QueueServiceServer;
+use conclave_proto::v1::room_service_server::RoomServiceServer;
+use conclave_proto::v1::session_service_server::SessionServiceServer;
+use conclave_raft::{LogSyncer, LogWriter, RaftNode, RaftOptions};
+use conclave_storage::{Engine, EngineError};
+use conclave_transport::{GrpcTransport, LocalIdentity, PeerTransportOptions, peer_service};
+use conclave_types::Clock;
+use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNARY_BYTES};
+use futures::stream::{self, StreamExt};
+use parking_lot::RwLock;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::service::{PublicApi, Serving};
+use crate::shed::Shed;
+use shards::ShardKeeper;
+
+/// Streams of one gateway connection: every session is one.
+const MAX_STREAMS: u32 = 4_096;
+/// Flow-control windows: one slow stream holds up neither the others nor much memory.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a message may have around a body at its limit.
+const ENVELOPE_BYTES: usize = 64 << 10;
+/// Unary calls that run at once; more are answered as overloaded.
+const MAX_UNARY_CALLS: usize = 8_192;
+/// Leaderships handed over at once during a drain.
+const DRAIN_AT_ONCE: usize = 16;
+/// How long a drain tries before the host stops all the same.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A host's own settings.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    pub cluster: ClusterOptions,
+    pub raft: RaftOptions,
+    pub token: ClusterToken,
+}
+
+/// What a host stands on.
+pub struct HostParts {
+    pub folder: DataFolder,
+    pub engine: Arc<dyn Engine>,
+    pub clock: Arc<dyn Clock>,
+    pub listener: TcpListener,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("storage: {0}")]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the internal listener failed: {0}")]
+    Serve(String),
+}
+
+/// A running host.
+pub struct Host {
+    cluster: Cluster,
+    serving: Arc<Serving>,
+    transport: Arc<GrpcTransport>,
+    tasks: TaskTracker,
+    serve: CancellationToken,
+    keep: CancellationToken,
+}
+
+impl Host {
+    /// Starts a host. `drive` gets the two halves of the log writer and must step them until they are closed, each where
+    /// it may block; it is called before anything is written.
+    pub async fn start(
+        options: HostOptions,
+        parts: HostParts,
+        drive: impl FnOnce(LogWriter, LogSyncer),
+    ) -> Result<Host, HostError> {
+        let HostParts { folder, engine, clock, listener } = parts;
+        let node = folder.node();
+        let identity = LocalIdentity::new(node, options.token.peer_proof(), folder.cluster());
+        let transport = GrpcTransport::new(PeerTransportOptions::default(), identity.clone(), clock.clone());
+        let (raft, writer, syncer) = RaftNode::new(options.raft, engine.clone(), transport.clone());
+        drive(writer, syncer);
+
+        let (led, led_here) = watch::channel(LeaderHints::default());
+        let advertise = options.cluster.advertise.clone();
+        let cluster =
+            Cluster::start(options.cluster, options.token.clone(), folder, raft.clone(), engine.clone(), led_here)
+                .await?;
+        let serving = Arc::new(Serving {
+            shards: RwLock::default(),
+            table: cluster.table(),
+            clock: clock.clone(),
+            leadership_changed: Arc::new(Notify::new()),
+        });
+        let (tasks, serve, keep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+
+        let keeper = ShardKeeper {
+            node,
+            engine: engine.clone(),
+            raft: raft.clone(),
+            transport: transport.clone(),
+            identity,
+            clock,
+            serving: serving.clone(),
+        };
+        keeper.open_recorded().await?;
+        let host = Host { cluster, serving, transport, tasks, serve, keep };
+        host.spawn_server(listener, &raft, Admin { node, token: options.token, serving: host.serving.clone(), engine });
+        host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
+        host.spawn_keeper(keeper);
+        Ok(host)
+    }
+
+    /// Set once the host cannot take part in the cluster; the process should stop with its message.
+    pub fn failure(&self) -> watch::Receiver<Option<Arc<ClusterError>>> {
+        self.cluster.failure()
+    }
+
+    /// The cluster's table, as this host knows it.
+    pub fn table(&self) -> conclave_cluster::TableWatch {
+        self.cluster.table()
+    }
+
+    /// Hands every leadership to another replica, as far as one is ready. Sessions go on at the new leaders.
+    pub async fn drain(&self) {
+        let shards: Vec<_> = self.serving.shards.read().values().cloned().collect();
+        let transfers = stream::iter(shards).for_each_concurrent(DRAIN_AT_ONCE, |shard| async move {
+            if shard.is_led_here()
+                && let Err(reason) = shard.transfer().await
+            {
+                info!(shard = shard.id().0, %reason, "leadership stays: no other replica takes it");
+            }
+        });
+        let meta = async {
+            if let Some(group) = self.cluster.meta_group() {
+                // Not leading it, or nobody to give it to, is fine.
+                let _ = group.transfer_leader().await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIMEOUT, async { tokio::join!(transfers, meta) }).await.is_err() {
+            warn!("not every leadership could be handed over in time");
+        }
+    }
+
+    /// Stops serving, then the groups. Call [`Host::drain`] first.
+    pub async fn stop(self) {
+        self.keep.cancel();
+        self.serve.cancel();
+        let shards: Vec<_> = std::mem::take(&mut *self.serving.shards.write()).into_values().collect();
+        for shard in shards {
+            shard.stop().await;
+        }
+        let meta = self.cluster.meta_group().cloned();
+        self.cluster.shutdown().await;
+        if let Some(meta) = meta {
+            meta.shutdown().await;
+        }
+        self.transport.shutdown().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn spawn_server(&self, listener: TcpListener, raft: &Arc<RaftNode>, admin: Admin) {
+        let api = PublicApi { serving: self.serving.clone() };
+        let unary_bytes = MAX_UNARY_BYTES + ENVELOPE_BYTES;
+        let rooms = RoomServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
+        let queues = QueueServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
+        let sessions = SessionServiceServer::new(api).max_decoding_message_size(MAX_FRAME_BYTES + ENVELOPE_BYTES);
+        // Peers, the table and the operator get no limit that client load could use up.
+        let router = Server::builder()
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_service(peer_service(&self.transport, raft.handler()))
+            .add_service(self.cluster.meta_service())
+            .add_service(AdminServiceServer::new(admin))
+            .add_service(Shed::new(rooms, MAX_UNARY_CALLS))
+            .add_service(Shed::new(queues, MAX_UNARY_CALLS))
+            .add_service(sessions);
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let serve = self.serve.clone();
+        self.tasks.spawn(async move {
+            if let Err(reason) = router.serve_with_incoming_shutdown(incoming, serve.cancelled()).await {
+                error!(%reason, "the internal listener failed");
+            }
+        });
+    }
+
+    fn spawn_keeper(&self, keeper: ShardKeeper) {
+        let table = self.cluster.table();
+        let keep = self.keep.clone();
+        self.tasks.spawn(async move {
+            keep.run_until_cancelled(keeper.follow(table)).await;
+        });
+    }
+}

@@ -1,0 +1,161 @@
+//! Keeps the shards of this node in step with the cluster's table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_cluster::{ClusterTable, LeaderHint, LeaderHints, TableWatch};
+use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
+use conclave_storage::{Engine, EngineError};
+use conclave_transport::{GrpcTransport, LocalIdentity, PeerClocks};
+use conclave_types::{Clock, NodeUuid, ReplicaId, ShardId, Timestamp};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::registry;
+use crate::service::Serving;
+use crate::shard::{ShardSeed, VoterClocksOf};
+use crate::shard_time::VoterClocks;
+
+/// How long the preferred leader of a new shard has to give it its members before another replica does.
+const FOUND_AFTER: Duration = Duration::from_secs(3);
+
+pub struct ShardKeeper {
+    pub node: NodeUuid,
+    pub engine: Arc<dyn Engine>,
+    pub raft: Arc<RaftNode>,
+    pub transport: Arc<GrpcTransport>,
+    pub identity: Arc<LocalIdentity>,
+    pub clock: Arc<dyn Clock>,
+    pub serving: Arc<Serving>,
+}
+
+impl ShardKeeper {
+    /// Opens every replica that this node has recorded.
+    pub async fn open_recorded(&self) -> Result<(), EngineError> {
+        for (shard, replica) in registry::hosted(&*self.engine)? {
+            self.open(shard, replica).await;
+        }
+        Ok(())
+    }
+
+    /// Follows the table for as long as the host runs.
+    pub async fn follow(self, mut table: TableWatch) {
+        loop {
+            let present = table.borrow_and_update().clone();
+            if let Some(present) = present
+                && let Err(reason) = self.take(&present).await
+            {
+                error!(%reason, "a replica cannot be recorded; new shards are not opened");
+                return;
+            }
+            if table.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn take(&self, table: &ClusterTable) -> Result<(), EngineError> {
+        if let Err(reason) = self.identity.learn_cluster(table.cluster) {
+            error!(?reason, "the table is another cluster's");
+            return Ok(());
+        }
+        self.transport.set_addresses(table.nodes.values().map(|node| (node.node, node.address.clone())));
+        for (id, shard, replica) in table.shards_of(self.node) {
+            if self.serving.shards.read().contains_key(&id) {
+                continue;
+            }
+            registry::record(&*self.engine, id, replica)?;
+            let Some(group) = self.open(id, replica).await else { continue };
+            let members = table
+                .members(id.group())
+                .map(|(member, node)| {
+                    (member.replica, PeerAddress { node: Some(node.node), address: node.address.clone() })
+                })
+                .collect();
+            tokio::spawn(found(group, members, shard.preferred_leader == replica));
+        }
+        Ok(())
+    }
+
+    async fn open(&self, id: ShardId, replica: ReplicaId) -> Option<Group> {
+        let seed = ShardSeed::new(self.engine.clone(), self.serving.leadership_changed.clone());
+        match self.raft.open(id.group(), replica, seed.machine(id.group())).await {
+            Ok(group) => {
+                let shard = seed.start(id, group.clone(), self.clock.clone(), self.voter_clocks());
+                self.serving.shards.write().insert(id, shard);
+                Some(group)
+            }
+            Err(reason) => {
+                error!(shard = id.0, %reason, "a replica cannot be opened; the shard is not served here");
+                None
+            }
+        }
+    }
+
+    fn voter_clocks(&self) -> VoterClocksOf {
+        let (own, clocks, clock) = (self.node, self.transport.clocks(), self.clock.clone());
+        Arc::new(move |group: &Group| {
+            let voters = group.status().voters;
+            let voters = voters.values().filter_map(|peer| peer.node).filter(|node| *node != own).collect();
+            Box::new(HeardClocks { voters, clocks: clocks.clone(), clock: clock.clone() }) as Box<dyn VoterClocks>
+        })
+    }
+}
+
+/// Gives a new group its members: the preferred leader at once, so that leaders are spread from the start, the others
+/// only if it does not come. All give the same set, so it does not matter who is first.
+async fn found(group: Group, members: BTreeMap<ReplicaId, PeerAddress>, preferred: bool) {
+    if !preferred {
+        tokio::time::sleep(FOUND_AFTER).await;
+    }
+    if group.is_initialized().await {
+        return;
+    }
+    match group.initialize(members).await {
+        Ok(()) | Err(InitializeError::AlreadyInitialized) => {}
+        Err(reason) => warn!(group = group.id().0, %reason, "a new shard could not be given its members"),
+    }
+}
+
+/// The other voters' clocks, carried on by this node's monotonic clock since they were heard.
+struct HeardClocks {
+    voters: Vec<NodeUuid>,
+    clocks: Arc<PeerClocks>,
+    clock: Arc<dyn Clock>,
+}
+
+impl VoterClocks for HeardClocks {
+    fn others(&self) -> Vec<Timestamp> {
+        let now = self.clock.monotonic();
+        let carried = |node: &NodeUuid| {
+            let reading = self.clocks.reading(*node)?;
+            Some(reading.wall.plus_ms(now.saturating_sub(reading.heard).as_millis() as u64))
+        };
+        self.voters.iter().filter_map(carried).collect()
+    }
+}
+
+/// Tells who asks which shards are led here, after each change.
+pub async fn publish_leaders(
+    serving: Arc<Serving>,
+    advertise: String,
+    led: watch::Sender<LeaderHints>,
+    keep: CancellationToken,
+) {
+    loop {
+        let changed = serving.leadership_changed.notified();
+        let shards: Vec<_> = serving.shards.read().values().cloned().collect();
+        let hints = shards.iter().filter_map(|shard| {
+            let term = shard.leading().ok()?.term;
+            let address = advertise.clone();
+            Some(LeaderHint { shard: shard.id(), term: term.term, replica: term.leader, address })
+        });
+        led.send_replace(hints.collect());
+        tokio::select! {
+            () = keep.cancelled() => return,
+            () = changed => {}
+        }
+    }
+}
