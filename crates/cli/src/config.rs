@@ -69,6 +69,15 @@ pub struct RaftTimings {
     pub election_max: Duration,
 }
 
+impl RaftTimings {
+    /// What the options default to: a dead leader is replaced in 1.5 to 1.8 s.
+    pub const DEFAULT: RaftTimings = RaftTimings {
+        heartbeat: Duration::from_millis(200),
+        election_min: Duration::from_millis(600),
+        election_max: Duration::from_millis(900),
+    };
+}
+
 /// How a host with an empty data folder finds its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bootstrap {

@@ -2,30 +2,43 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
-use conclave_cli::config::{self, ConfigError};
 use conclave_cli::flags::{Cli, Command, TokenCommand};
+use conclave_cli::{config, roles, verbs};
 
-fn main() -> ExitCode {
-    match check(&Cli::parse().command) {
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Refuses a configuration that a role cannot run with.
-fn check(command: &Command) -> Result<(), ConfigError> {
+async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Dev(flags) => config::load_dev(flags).map(drop),
-        Command::Host(flags) => config::load_host(flags, &config::process_environment()).map(drop),
-        Command::Gateway(flags) => config::load_gateway(flags, &config::process_environment()).map(drop),
-        Command::Token { command: TokenCommand::Create(create) } => {
-            create.operator.hosts().and_then(|_| create.operator.token()).map(drop)
+        Command::Dev(flags) => roles::run_dev(config::load_dev(&flags)?).await,
+        Command::Host(flags) => roles::run_host(config::load_host(&flags, &config::process_environment())?).await,
+        Command::Gateway(flags) => {
+            roles::run_gateway(config::load_gateway(&flags, &config::process_environment())?).await
         }
-        Command::Leader(leader) => leader.operator.hosts().and_then(|_| leader.operator.token()).map(drop),
-        Command::Rooms { .. } | Command::Room { .. } | Command::Version => Ok(()),
+        Command::Rooms { client, command } => verbs::run_rooms(&client, command).await,
+        Command::Room { client, command } => verbs::run_room(&client, command).await,
+        Command::Token { command: TokenCommand::Create(create) } => verbs::operator::create_token(create).await,
+        Command::Leader(leader) => verbs::operator::print_leader(leader).await,
+        Command::Version => {
+            print_version();
+            Ok(())
+        }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the version is what this command is for")]
+fn print_version() {
+    println!("conclave {}", env!("CARGO_PKG_VERSION"));
+    println!("commit {}", env!("CONCLAVE_COMMIT"));
+    println!("data format {}", conclave_cluster::identity::DATA_FORMAT);
 }

@@ -13,11 +13,10 @@ use tonic::{Code, Request, Status};
 
 use crate::command::MetaCommand;
 use crate::machine::MetaOutcome;
+use crate::proof;
 use crate::table::{TableRevision, wire::node_uuid, wire::uuid};
-use crate::token::{ClusterToken, Purpose, hex};
+use crate::token::{ClusterToken, Purpose};
 
-/// Metadata key of the token proof.
-pub(crate) const PROOF_KEY: &str = "conclave-cluster-proof";
 /// Metadata key of the leader's address in a refusal.
 pub(crate) const LEADER_KEY: &str = "conclave-meta-leader";
 
@@ -74,7 +73,7 @@ pub struct MetaClient {
 
 impl MetaClient {
     pub fn new(token: ClusterToken) -> Self {
-        let proof = hex(&token.proof(Purpose::Meta, &[])).parse().expect("hexadecimal digits are valid metadata");
+        let proof = proof::metadata_value(&token);
         MetaClient { token, proof }
     }
 
@@ -168,7 +167,7 @@ impl MetaClient {
 
     fn request<T>(&self, message: T, timeout: Option<Duration>) -> Request<T> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert(PROOF_KEY, self.proof.clone());
+        request.metadata_mut().insert(proof::METADATA_KEY, self.proof.clone());
         if let Some(timeout) = timeout {
             request.set_timeout(timeout);
         }

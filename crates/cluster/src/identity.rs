@@ -98,6 +98,11 @@ pub enum FolderError {
     Cluster { path: PathBuf, found: ClusterUuid, expected: ClusterUuid },
     #[error("{path} was started {found}, not {expected}: start it as before, or give another folder", path = path.display())]
     Origin { path: PathBuf, found: String, expected: String },
+    #[error(
+        "{path} knows no cluster yet: say which hosts found one (--initial-hosts) or which to join (--join)",
+        path = path.display()
+    )]
+    Unknown { path: PathBuf },
     #[error("initial hosts: {0}")]
     InitialHosts(String),
     #[error("no random bytes for a new node: {0}")]
@@ -126,6 +131,19 @@ impl DataFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => DataFolder::create(path, token, origin),
             Err(source) => Err(io_error(&file, "reading", source)),
         }
+    }
+
+    /// Opens the folder of a node that was started before, the way it was started then.
+    pub fn open_known(path: impl Into<PathBuf>, token: &ClusterToken) -> Result<DataFolder, FolderError> {
+        let path = path.into();
+        let file = path.join(FILE);
+        let bytes = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(FolderError::Unknown { path }),
+            read => read.map_err(|source| io_error(&file, "reading", source))?,
+        };
+        let folder = DataFolder { record: FolderRecord::decode(&bytes, &file)?, path };
+        folder.check(token, &folder.record.origin)?;
+        Ok(folder)
     }
 
     pub fn path(&self) -> &Path {

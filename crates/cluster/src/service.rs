@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::TableWatch;
-use crate::client::{LEADER_KEY, PROOF_KEY};
+use crate::client::LEADER_KEY;
 use crate::command::MetaCommand;
 use crate::leaders::{LeaderHint, LeaderHints};
 use crate::machine::{MetaOutcome, MetaReply};
+use crate::proof;
 use crate::table::TableRevision;
 use crate::table::wire::node_uuid;
-use crate::token::{ClusterToken, Purpose, from_hex};
+use crate::token::{ClusterToken, Purpose};
 
 /// What the service answers from. One a host.
 pub struct MetaEndpoint {
@@ -79,15 +80,6 @@ impl MetaEndpoint {
         let known = member.node.and_then(|node| table.as_ref()?.node(node).map(|node| node.address.clone()));
         known.unwrap_or(member.address)
     }
-
-    fn authenticate<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        let proof = request.metadata().get(PROOF_KEY).and_then(|value| value.to_str().ok()).and_then(from_hex);
-        match proof {
-            Some(proof) if self.token.is_proof(&proof, Purpose::Meta, &[]) => Ok(()),
-            Some(_) => Err(Status::unauthenticated("cluster tokens differ")),
-            None => Err(Status::unauthenticated("the proof of the cluster token is missing or malformed")),
-        }
-    }
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -95,7 +87,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl MetaService for MetaEndpoint {
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        self.authenticate(&request)?;
+        proof::check(&self.token, request.metadata())?;
         let request = request.into_inner();
         let caller =
             node_uuid("node_uuid", &request.node_uuid).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -126,7 +118,7 @@ impl MetaService for MetaEndpoint {
         &self,
         request: Request<WatchTableRequest>,
     ) -> Result<Response<Self::WatchTableStream>, Status> {
-        self.authenticate(&request)?;
+        proof::check(&self.token, request.metadata())?;
         let known = TableRevision(request.into_inner().known_revision);
         // Tables that come while one is being sent are skipped: the reader wants the newest, not each.
         let tables = stream::unfold((self.table.clone(), known), |(mut watch, known)| async move {
@@ -145,7 +137,7 @@ impl MetaService for MetaEndpoint {
         &self,
         request: Request<WatchLeadersRequest>,
     ) -> Result<Response<Self::WatchLeadersStream>, Status> {
-        self.authenticate(&request)?;
+        proof::check(&self.token, request.metadata())?;
         let mut leaders = self.leaders.clone();
         leaders.mark_changed();
         let lists = stream::unfold(leaders, |mut leaders| async move {
@@ -157,7 +149,7 @@ impl MetaService for MetaEndpoint {
     }
 
     async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<ProposeResponse>, Status> {
-        self.authenticate(&request)?;
+        proof::check(&self.token, request.metadata())?;
         let command = request.into_inner().command.unwrap_or_default();
         let command = MetaCommand::from_wire(command).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let outcome = self.commit(&command).await.map_err(status)?;

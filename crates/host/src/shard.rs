@@ -10,13 +10,13 @@ use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, R
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::faults::{self, Fault};
 use crate::leadership::Leading;
 use crate::machine::{MachineSignals, ShardMachine};
 use crate::proposer::Unproposed;
-use crate::shard_time::{ShardTime, VoterClocks};
+use crate::shard_time::{ShardTime, VoterClocks, skewed_ms};
 use crate::tables::EngineTables;
 
 /// Makes the clocks of a group's other voters; called at the start of each leadership.
@@ -179,6 +179,14 @@ impl Shard {
         self.group.clone().shutdown().await;
     }
 
+    /// A node whose wall clock is far from the others' gives a leadership away before it stamps anything. When nobody
+    /// takes it, it leads all the same: its time starts within bounds.
+    async fn gave_away_skewed(&self, clock: &dyn Clock, voters: &VoterClocksOf) -> bool {
+        let Some(skewed_ms) = skewed_ms(clock, &*voters(&self.group)) else { return false };
+        warn!(shard = self.id.0, skewed_ms, "this node's wall clock is far from its peers'; leadership is given away");
+        self.group.transfer_leader().await.is_ok()
+    }
+
     fn begin(&self, term: conclave_raft::LeaderTerm, clock: &Arc<dyn Clock>, voters: &VoterClocksOf) {
         let applied = match conclave_room::read::clock(&self.tables(), self.group_id()) {
             Ok(applied) => applied,
@@ -216,7 +224,9 @@ async fn follow_leadership(shard: Arc<Shard>, clock: Arc<dyn Clock>, voters: Vot
             Leadership::Leader { term } if led == Some(term) => {}
             Leadership::Leader { term } => {
                 shard.end();
-                shard.begin(term, &clock, &voters);
+                if !shard.gave_away_skewed(&*clock, &voters).await {
+                    shard.begin(term, &clock, &voters);
+                }
             }
             Leadership::Follower { .. } | Leadership::Stopped => shard.end(),
         }

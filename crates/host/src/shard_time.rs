@@ -41,9 +41,44 @@ impl ShardTime {
     }
 }
 
-/// How far a node's wall clock is from the median of all it hears, when that is further than a leader may start ahead.
-pub fn skewed_ms(wall: Timestamp, others: Vec<Timestamp>) -> Option<u64> {
-    let median = lower_median(wall, others);
+/// How far this node's wall clock is from the voters' median, when that is further than a leader may start ahead.
+pub fn skewed_ms(clock: &dyn Clock, voters: &dyn VoterClocks) -> Option<u64> {
+    let wall = clock.wall();
+    let median = lower_median(wall, voters.others());
     let distance = wall.since_ms(median).max(median.since_ms(wall));
     (distance > MEDIAN_TOLERANCE.as_millis() as u64).then_some(distance)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Fixed(u64);
+
+    impl Clock for Fixed {
+        fn wall(&self) -> Timestamp {
+            Timestamp(self.0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    struct Heard(Vec<u64>);
+
+    impl VoterClocks for Heard {
+        fn others(&self) -> Vec<Timestamp> {
+            self.0.iter().copied().map(Timestamp).collect()
+        }
+    }
+
+    #[test]
+    fn the_one_of_three_that_is_off_knows_it() {
+        assert_eq!(skewed_ms(&Fixed(7_200_000), &Heard(vec![1_000, 1_100])), Some(7_198_900));
+        assert_eq!(skewed_ms(&Fixed(1_000), &Heard(vec![7_200_000, 1_100])), None);
+        assert_eq!(skewed_ms(&Fixed(1_000), &Heard(vec![])), None);
+    }
 }

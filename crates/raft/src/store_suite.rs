@@ -57,7 +57,9 @@ impl StoreBuilder<Raft, LogStore, Applier, Stepping> for Builder {
         ]);
         let budget = Arc::new(CacheBudget::new(self.log_cache_bytes));
         let log = GroupLog::open(GROUP, engine.clone(), queue, &budget).expect("an empty engine");
-        let opened = Applier::open(GROUP, &RaftOptions::for_tests(), engine, log.clone(), Box::new(Indifferent));
+        let unbound = GroupLog::open(GROUP, engine.clone(), log.queue.clone(), &budget).expect("an empty engine");
+        unbound.count_all_as_written();
+        let opened = Applier::open(GROUP, &RaftOptions::for_tests(), engine, unbound, Box::new(Indifferent));
         Ok((stepping, LogStore(log), opened.expect("an empty engine").applier))
     }
 }

@@ -288,4 +288,30 @@ mod tests {
         Tables::put(&mut tables, Keys::new(GroupId(1)).shard(), vec![2, 0, 1, 0]);
         assert!(State::new(GroupId(1), &tables).is_err());
     }
+
+    #[test]
+    fn rollback_leaves_nothing_of_the_command() {
+        let tables = crate::memory::MemoryTables::default();
+        let mut state = State::new(GroupId(1), &tables).unwrap();
+        let room = RoomUid { slot: conclave_types::Slot(1), number: conclave_types::RoomNumber(1) };
+        state.begin_entry(Timestamp(5));
+        state.savepoint();
+        state.schedule(Timestamp(9), &Due::Purge(room));
+        state.next_room_number();
+        assert_eq!(state.room(room), Ok(None));
+        let header = RoomHeader {
+            state: RoomState::Active,
+            revision: Revision(1),
+            etag: 1,
+            create_time: Timestamp(5),
+            update_time: Timestamp(5),
+            queues: 0,
+        };
+        state.set_room(room, Some(header));
+        state.emit(Effect::RoomDeleted { room });
+        state.rollback();
+        assert_eq!(state.end_entry(), []);
+        let shard = ShardHeader { clock: Timestamp(5), ..ShardHeader::NEW };
+        assert_eq!(state.into_writes(), [(Keys::new(GroupId(1)).shard(), Some(shard.encode()))]);
+    }
 }

@@ -60,6 +60,7 @@ impl PeerHandler for EchoHandler {
 struct Node {
     transport: Arc<GrpcTransport>,
     address: SocketAddr,
+    wall_ms: u64,
     echo: Arc<Echo>,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
@@ -92,7 +93,7 @@ impl Node {
                 .await
                 .unwrap();
         });
-        Node { transport, address, echo, stop, served }
+        Node { transport, address, wall_ms, echo, stop, served }
     }
 
     fn at(&self, node: Option<NodeUuid>) -> PeerAddress {
@@ -265,8 +266,8 @@ async fn a_moved_node_is_found_by_its_uuid() {
 async fn both_sides_of_a_control_lane_hear_the_others_clock() {
     let (ann, bob) = pair().await;
     ann.transport.call(bob.at(Some(BOB)), Lane::Control, call(1, "x"), DEADLINE).await.unwrap();
-    assert_eq!(ann.transport.clocks().reading(BOB).map(|reading| reading.offset_ms), Some(3_000));
-    assert_eq!(bob.transport.clocks().reading(ANN).map(|reading| reading.offset_ms), Some(-3_000));
+    assert_eq!(ann.transport.clocks().reading(BOB).map(|reading| reading.wall), Some(Timestamp(4_000)));
+    assert_eq!(bob.transport.clocks().reading(ANN).map(|reading| reading.wall), Some(Timestamp(1_000)));
 }
 
 #[tokio::test]

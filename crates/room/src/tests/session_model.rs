@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::audit::audit;
 use super::harness::*;
-use crate::{Outcome, Refusal};
+use crate::{Command, Outcome, Refusal};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -27,6 +27,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn command(step: &Step, now: u64) -> Command {
+    match *step {
+        Step::Attach { presented } => attach(presented, now, true).into(),
+        Step::Frame { attachment, sequence, acknowledged } => {
+            frame_of(attachment, sequence, acknowledged, send(&[&sequence.to_string()]))
+        }
+        Step::EndOfEntry | Step::Wait(_) => panic!("not a command"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
@@ -34,23 +44,16 @@ proptest! {
         let mut shard = Shard::with_room();
         let mut expected = Vec::new();
         let (mut first, mut attachment, mut last, mut acknowledged) = (BTreeMap::new(), 0, 0, 0);
-        let (mut commands, mut checks) = (Vec::new(), Vec::new());
+        let mut entry = Vec::new();
         for step in steps.into_iter().chain([Step::EndOfEntry]) {
             match step {
-                Step::Frame { attachment, sequence, acknowledged } => {
-                    let body = sequence.to_string();
-                    commands.push(frame_of(attachment, sequence, acknowledged, send(&[&body])));
-                    checks.push(Step::Frame { attachment, sequence, acknowledged });
-                }
-                Step::Attach { presented } => {
-                    commands.push(attach(presented, shard.now, true).into());
-                    checks.push(Step::Attach { presented });
-                }
+                Step::Frame { .. } | Step::Attach { .. } => entry.push(step),
                 Step::Wait(ms) => shard.wait(ms),
                 Step::EndOfEntry => {
-                    let applied = shard.entry(std::mem::take(&mut commands));
+                    let commands = entry.iter().map(|step| command(step, shard.now)).collect();
+                    let applied = shard.entry(commands);
                     audit(&shard.tables);
-                    for (check, outcome) in checks.drain(..).zip(applied.outcomes) {
+                    for (check, outcome) in entry.drain(..).zip(applied.outcomes) {
                         match check {
                             Step::Frame { attachment: of, .. } if of < attachment => {
                                 prop_assert_eq!(outcome, Outcome::Refused(Refusal::Superseded));

@@ -1,0 +1,99 @@
+//! The role `host`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use conclave_cluster::{ClusterOptions, ClusterToken, DataFolder, FoundingOptions, Origin};
+use conclave_host::{Host, HostOptions, HostParts};
+use conclave_raft::RaftOptions;
+use conclave_storage_rocksdb::{RocksEngine, RocksOptions};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use super::{bind, start_logging, told_to_stop};
+use crate::config::{Address, Bootstrap, ClusterConfig, HostConfig};
+use crate::system_clock::SystemClock;
+use crate::threads;
+
+/// Where in its data folder a host keeps its store.
+const STORE: &str = "store";
+
+/// Runs a host until it is told to stop; then hands its leaderships over and ends.
+pub async fn run(config: HostConfig) -> Result<()> {
+    start_logging(&config.log)?;
+    let listener = bind(&config.listen).await?;
+    let advertise = match &config.advertise {
+        Some(advertise) => advertise.to_string(),
+        None => listener.local_addr()?.to_string(),
+    };
+    let folder = open_folder(&config.data, &config.cluster.token, &config.bootstrap, &advertise)?;
+    let join = match &config.bootstrap {
+        Bootstrap::Join { through } => through.iter().map(Address::to_string).collect(),
+        Bootstrap::Found { .. } | Bootstrap::Known => Vec::new(),
+    };
+    let host = start(&config.cluster, config.zone, join, advertise, folder, listener).await?;
+    let mut failure = host.failure();
+    let failed = tokio::select! {
+        stop = told_to_stop() => { stop?; None }
+        failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|failed| failed.clone()),
+    };
+    if let Some(failed) = failed {
+        bail!("{failed}");
+    }
+    info!("stopping: leaderships are handed over");
+    host.drain().await;
+    host.stop().await;
+    Ok(())
+}
+
+fn open_folder(
+    path: &Path,
+    token: &ClusterToken,
+    bootstrap: &Bootstrap,
+    advertise: &str,
+) -> Result<DataFolder> {
+    Ok(match bootstrap {
+        Bootstrap::Found { hosts } => {
+            let hosts = hosts.iter().map(Address::to_string).collect();
+            DataFolder::open(path, token, Origin::founder(hosts, advertise)?)?
+        }
+        Bootstrap::Join { .. } => DataFolder::open(path, token, Origin::Joined)?,
+        Bootstrap::Known => DataFolder::open_known(path, token)?,
+    })
+}
+
+/// Starts one host on RocksDB; `dev` starts several.
+pub(super) async fn start(
+    cluster: &ClusterConfig,
+    zone: String,
+    join: Vec<String>,
+    advertise: String,
+    folder: DataFolder,
+    listener: TcpListener,
+) -> Result<Host> {
+    let store = folder.path().join(STORE);
+    let engine = RocksEngine::open(&store, RocksOptions::default())
+        .with_context(|| format!("the store in {} cannot be opened", store.display()))?;
+    let options = HostOptions {
+        cluster: ClusterOptions {
+            advertise,
+            zone,
+            founding: FoundingOptions {
+                shard_count: cluster.shards,
+                project: cluster.project.clone(),
+                ..FoundingOptions::default()
+            },
+            join,
+        },
+        raft: RaftOptions {
+            heartbeat_interval: cluster.timings.heartbeat,
+            election_timeout_min: cluster.timings.election_min,
+            election_timeout_max: cluster.timings.election_max,
+            ..RaftOptions::default()
+        },
+        token: cluster.token.clone(),
+    };
+    let parts = HostParts { folder, engine: Arc::new(engine), clock: Arc::new(SystemClock::new()), listener };
+    Ok(Host::start(options, parts, threads::drive).await?)
+}

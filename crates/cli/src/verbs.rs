@@ -1,0 +1,30 @@
+//! The client's and the operator's verbs.
+
+pub mod operator;
+
+mod print;
+mod queue;
+mod rooms;
+
+use anyhow::{Context, Result};
+use conclave_client::Client;
+
+use crate::flags::{ClientFlags, RoomCommand, RoomsCommand};
+
+/// Runs `conclave rooms …`.
+pub async fn run_rooms(flags: &ClientFlags, command: RoomsCommand) -> Result<()> {
+    rooms::run(&connect(flags).await?, flags.output, command).await
+}
+
+/// Runs `conclave room …`.
+pub async fn run_room(flags: &ClientFlags, command: RoomCommand) -> Result<()> {
+    let client = connect(flags).await?;
+    match command {
+        RoomCommand::Queue { command } => queue::run(&client, flags.output, command).await,
+    }
+}
+
+async fn connect(flags: &ClientFlags) -> Result<Client> {
+    let token = flags.token.as_deref().context("no token: give --token or set CONCLAVE_TOKEN")?;
+    Ok(Client::connect(&flags.address, token).await?)
+}

@@ -1,0 +1,58 @@
+//! Results as aligned columns for people, or as one JSON document for programs.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::flags::Output;
+
+/// Prints records that all have the same columns.
+#[expect(clippy::print_stdout, reason = "results are what a verb is for")]
+pub fn records(output: Output, columns: &[&str], records: &[Vec<Value>]) -> Result<()> {
+    match output {
+        Output::Json => {
+            let object = |record: &Vec<Value>| {
+                let pairs = columns.iter().map(|column| (*column).to_owned()).zip(record.iter().cloned());
+                Value::Object(pairs.collect())
+            };
+            println!("{}", serde_json::to_string_pretty(&records.iter().map(object).collect::<Vec<_>>())?);
+        }
+        Output::Table => print!("{}", table(columns, records)),
+    }
+    Ok(())
+}
+
+fn table(columns: &[&str], records: &[Vec<Value>]) -> String {
+    let head: Vec<String> = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let rows: Vec<Vec<String>> = records.iter().map(|record| record.iter().map(cell).collect()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| &row[column]).chain([&head[column]]);
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    std::iter::once(&head).chain(&rows).map(line).collect()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let records = [vec![json!("rooms/a"), json!(12)], vec![json!("rooms/longer"), Value::Null]];
+        assert_eq!(table(&["name", "size"], &records), "NAME          SIZE\nrooms/a       12\nrooms/longer  -\n");
+    }
+}
