@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
+use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
 use tempfile::TempDir;
 
 /// How long a cluster may take to be born, or a host to come back.
@@ -137,10 +138,11 @@ impl Cluster {
         })
         .await?;
         eventually("a room", || async {
-            match client.create_room(room).await {
+            let request = CreateRoomRequest { name: format!("rooms/{room}"), ..Default::default() };
+            match client.create_room(request).await {
                 Ok(_) => Ok(()),
-                Err(error) if error.is_already_exists() => Ok(()),
-                Err(error) => Err(error.into()),
+                Err(error) if error.reason == Some(ErrorReason::RoomExists) => Ok(()),
+                Err(error) => Err(anyhow::Error::from(error)),
             }
         })
         .await?;

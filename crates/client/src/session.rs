@@ -23,8 +23,8 @@ use bytes::Bytes;
 use conclave_proto::v1::client_frame::Body as Request;
 use conclave_proto::v1::server_frame::Body as Response;
 use conclave_proto::v1::{
-    AckDeliveriesRequest, AckDeliveriesResponse, ClientFrame, ErrorReason, GetQueueRequest, GetQueueResponse, GetRoomRequest,
-    GetRoomResponse, ListQueuesRequest, ListQueuesResponse, ReceiveItemsRequest, ReceiveItemsResponse,
+    AckDeliveriesRequest, AckDeliveriesResponse, ClientFrame, ErrorReason, GetQueueRequest, GetQueueResponse,
+    GetRoomRequest, GetRoomResponse, ListQueuesRequest, ListQueuesResponse, ReceiveItemsRequest, ReceiveItemsResponse,
     SendItemsRequest, SendItemsResponse, UpdateRoomRequest, UpdateRoomResponse,
 };
 use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
@@ -181,7 +181,6 @@ impl Session {
         Reply { receiver, kind: PhantomData }
     }
 }
-
 
 impl Drop for Session {
     fn drop(&mut self) {

@@ -76,11 +76,7 @@ impl Run {
     /// One message with its prefix. Copied when small, because a slice keeps the whole buffer it was received in.
     pub fn retain(&self, message: Range<usize>) -> Bytes {
         const COPY_UP_TO_BYTES: usize = 4 << 10;
-        if message.len() <= COPY_UP_TO_BYTES {
-            Bytes::copy_from_slice(&self.0[message])
-        } else {
-            self.0.slice(message)
-        }
+        if message.len() <= COPY_UP_TO_BYTES { Bytes::copy_from_slice(&self.0[message]) } else { self.0.slice(message) }
     }
 
     /// The first message as a run of its own, and the others.

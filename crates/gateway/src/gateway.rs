@@ -16,8 +16,8 @@ use crate::GatewayOptions;
 use crate::auth::Authority;
 use crate::core::Core;
 use crate::edge::Edge;
-use crate::routing::{LeaderHint, ShardMap};
 use crate::pool::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::routing::{LeaderHint, ShardMap};
 
 /// Streams that one client connection may hold: sessions and waiting receives share it.
 const MAX_STREAMS: u32 = 4_096;

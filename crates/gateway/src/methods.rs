@@ -72,9 +72,11 @@ mod tests {
     #[test]
     fn rows_agree_with_the_requests_they_speak_of() {
         for file in public_files() {
-            for method in file.service.iter().flat_map(|service| {
-                service.method.iter().map(move |method| (service.name().to_owned(), method))
-            }) {
+            for method in file
+                .service
+                .iter()
+                .flat_map(|service| service.method.iter().map(move |method| (service.name().to_owned(), method)))
+            {
                 let (service, method) = method;
                 let path = format!("/conclave.v1.{service}/{}", method.name());
                 let request = message(method.input_type());

@@ -165,22 +165,35 @@ mod tests {
         let address: Arc<str> = listener.local_addr().unwrap().to_string().into();
         let host = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // Takes the request's bytes, then closes.
-            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-            tokio::io::AsyncWriteExt::write_all(&mut stream, &settings).await.unwrap();
+            let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &empty_settings).await.unwrap();
+            // Reads until the call has come, then closes.
             let mut seen = Vec::new();
-            while !seen.windows(7).any(|part| part == b"GetRoom") && seen.len() < 400 {
+            while !holds_headers(&seen) {
                 let mut part = [0; 1_024];
                 let read = tokio::io::AsyncReadExt::read(&mut stream, &mut part).await.unwrap();
+                assert_ne!(read, 0, "the caller stays");
                 seen.extend_from_slice(&part[..read]);
-                if seen.len() > 150 {
-                    break;
-                }
             }
         });
         let request = http::Request::post("/conclave.v1.RoomService/GetRoom").body(Body::empty()).unwrap();
         assert_eq!(Pool::default().call(&address, request).await.unwrap_err(), Failure::Cut);
         host.await.unwrap();
+    }
+
+    /// Walks HTTP/2 frames behind the preface: length (24 bits), type, flags, stream.
+    fn holds_headers(bytes: &[u8]) -> bool {
+        const PREFACE_BYTES: usize = 24;
+        const HEADERS: u8 = 1;
+        let mut rest = bytes.get(PREFACE_BYTES..).unwrap_or_default();
+        while let [high, middle, low, kind, ..] = *rest {
+            if kind == HEADERS {
+                return true;
+            }
+            let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+            rest = rest.get(9 + length..).unwrap_or_default();
+        }
+        false
     }
 
     #[test]

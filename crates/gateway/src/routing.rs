@@ -44,7 +44,8 @@ impl From<&ClusterTable> for ShardMap {
         let shards = table.shards.iter().map(|shard| {
             let mut replicas = shard.replicas.clone();
             replicas.sort_by_key(|replica| replica.replica != shard.preferred_leader);
-            let host = |node: NodeUuid| addresses.get(&node).map(|address| ShardHost { node, address: address.clone() });
+            let host =
+                |node: NodeUuid| addresses.get(&node).map(|address| ShardHost { node, address: address.clone() });
             replicas.into_iter().filter_map(|replica| host(replica.node)).collect()
         });
         ShardMap { revision: table.revision.0, shards: shards.collect() }

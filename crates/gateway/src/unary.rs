@@ -130,7 +130,9 @@ impl<'a> Call<'a> {
             }
         };
         match trailers.as_ref().or(Some(&head.headers)).and_then(wire::status_of) {
-            Some(status) if status.code() == Code::Ok => Ok(Answer { head: head.headers, data: joined(parts), trailers }),
+            Some(status) if status.code() == Code::Ok => {
+                Ok(Answer { head: head.headers, data: joined(parts), trailers })
+            }
             Some(status) => Err(refused(status)),
             // A body that ends without a status was cut by whatever carried it.
             None => Err(lost(Failure::Cut)),

@@ -152,10 +152,7 @@ impl http_body::Body for Written {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.parts.poll_recv(context).map(|part| {
             part.map(|part| match part {
                 Part::Data(bytes) => Ok(Frame::data(bytes)),
@@ -196,7 +193,8 @@ mod tests {
 
     #[test]
     fn timeouts_survive_their_text_form() {
-        let read = |text: &'static str| timeout(&HeaderMap::from_iter([(GRPC_TIMEOUT, HeaderValue::from_static(text))]));
+        let read =
+            |text: &'static str| timeout(&HeaderMap::from_iter([(GRPC_TIMEOUT, HeaderValue::from_static(text))]));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("3S"), Some(Duration::from_secs(3)));
         assert_eq!(read("2H"), Some(Duration::from_secs(7_200)));

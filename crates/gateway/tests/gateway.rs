@@ -1,6 +1,7 @@
 //! A gateway between real clients and hosts that are lost, step down or refuse.
 
 #[path = "../../client/tests/support/cluster.rs"]
+#[expect(dead_code, reason = "shared with the client's tests, which use the rest")]
 mod cluster;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +96,8 @@ fn table(hosts: &[Host]) -> ClusterTable {
     let project: conclave_types::ProjectId = "demo".parse().unwrap();
     let kid: KeyId = "first".parse().unwrap();
     let shard = |shard: u64| {
-        let replica = |number: u64| Replica { replica: ReplicaId(shard * 10 + number + 1), node: node(number as usize) };
+        let replica =
+            |number: u64| Replica { replica: ReplicaId(shard * 10 + number + 1), node: node(number as usize) };
         Shard {
             epoch: Epoch(1),
             state: ShardState::Active,

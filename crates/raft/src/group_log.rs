@@ -36,6 +36,8 @@ struct LogState {
     /// `committed` differs from what is queued for the engine.
     committed_changed: bool,
     purged: Option<LogId>,
+    /// Index of the first entry, or where it will be: after the last purged one.
+    start: u64,
     last: Option<LogId>,
     cache: LogCache,
     /// Bytes appended since the replica was opened, and (index, bytes before it) now and then.
@@ -46,10 +48,6 @@ struct LogState {
 impl LogState {
     fn end(&self) -> u64 {
         end_of(self.last)
-    }
-
-    fn start(&self) -> u64 {
-        end_of(self.purged)
     }
 }
 
@@ -81,6 +79,7 @@ impl GroupLog {
             committed,
             committed_changed: false,
             purged,
+            start: end_of(purged),
             last,
             cache: LogCache::new(budget.clone()),
             appended_bytes: 0,
@@ -150,6 +149,9 @@ impl GroupLog {
             if state.milestones.back().is_none_or(|(_, bytes)| before - bytes >= MILESTONE_BYTES) {
                 state.milestones.push_back((index, before));
             }
+            if state.last.is_none() {
+                state.start = index;
+            }
             state.appended_bytes += size(&entry) as u64;
             state.last = Some(entry.log_id);
             state.cache.push(entry);
@@ -169,7 +171,7 @@ impl GroupLog {
     pub(crate) async fn truncate_after(&self, last: Option<LogId>) -> Result<(), WriterGone> {
         let (from, to) = {
             let mut state = self.state.lock();
-            let from = end_of(last).max(state.start());
+            let from = end_of(last).max(state.start);
             let to = state.end();
             if from >= to {
                 return Ok(());
@@ -194,8 +196,9 @@ impl GroupLog {
             if state.purged >= Some(to) {
                 return Ok(());
             }
-            let (from, old_end) = (state.start(), state.end());
+            let (from, old_end) = (state.start, state.end());
             state.purged = Some(to);
+            state.start = state.start.max(to.index + 1);
             state.last = state.last.max(Some(to));
             state.cache.forget_to(to.index + 1);
             while state.milestones.front().is_some_and(|(index, _)| *index <= to.index) {
@@ -249,7 +252,7 @@ impl GroupLog {
         loop {
             let stored_to = {
                 let state = self.state.lock();
-                next = next.max(state.start());
+                next = next.max(state.start);
                 let to = to.min(state.end());
                 if next >= to || read.is_full() {
                     return Ok(read.entries);
@@ -265,11 +268,11 @@ impl GroupLog {
             let found = self.read_stored(next, stored_to, &mut read)?;
             let state = self.state.lock();
             // The log may have been cut at either end while the lock was free; otherwise every entry must be there.
-            if found < stored_to && !read.is_full() && state.start() <= found && found < state.end() {
+            if found < stored_to && !read.is_full() && state.start <= found && found < state.end() {
                 return Err(EngineError::Damaged(format!(
                     "group {} lacks log entry {found} of its log {}..{}",
                     self.group.0,
-                    state.start(),
+                    state.start,
                     state.end()
                 )));
             }

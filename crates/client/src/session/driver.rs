@@ -281,7 +281,8 @@ pub async fn run(
     let mut give_up_at = Instant::now() + options.reconnect_for;
     let mut wait = RECONNECT_WAIT.0;
     let error = loop {
-        let attached = tokio::time::timeout_at(give_up_at.min(Instant::now() + ATTEMPT), attach(&shared, &client, &room));
+        let attached =
+            tokio::time::timeout_at(give_up_at.min(Instant::now() + ATTEMPT), attach(&shared, &client, &room));
         let ended = match attached.await {
             Err(_late) => Ended::Failed(ClientError::from(Status::unavailable("no reply to Hello in time"))),
             Ok(Err(error)) => Ended::Failed(error),

@@ -156,7 +156,8 @@ impl<R> Window<R> {
 
     /// Begins a new stream: everything without a reply is to be sent again, in order.
     pub fn restart(&mut self) {
-        let durable = self.durable.iter().filter(|frame| frame.reply.is_some()).map(|f| (f.sequence, FrameClass::Durable));
+        let durable =
+            self.durable.iter().filter(|frame| frame.reply.is_some()).map(|f| (f.sequence, FrameClass::Durable));
         let transient = self.transient.keys().map(|sequence| (*sequence, FrameClass::Transient));
         let mut unsent: Vec<_> = durable.chain(transient).collect();
         unsent.sort_unstable_by_key(|(sequence, _)| *sequence);

@@ -239,12 +239,8 @@ impl Service {
         record.attachment += 1;
         let attachment = record.attachment;
         let token = [session.to_be_bytes(), attachment.to_be_bytes()].concat();
-        let welcome = v1::Welcome {
-            resume_token: token.into(),
-            room_uid: "uid".to_owned(),
-            resumed,
-            ..Default::default()
-        };
+        let welcome =
+            v1::Welcome { resume_token: token.into(), room_uid: "uid".to_owned(), resumed, ..Default::default() };
         drop(state);
         self.cluster.seen.send_modify(|seen| seen.attached += 1);
         Ok((session, attachment, welcome))
@@ -397,7 +393,8 @@ impl RoomService for Service {
         let shard = page.shard.0;
         let first = if page.after.is_some() { 1 } else { 0 };
         let numbers: Vec<u16> = (first..2).take(request.page_size as usize).collect();
-        let rooms = numbers.iter().map(|number| v1::Room { name: format!("rooms/{shard}-{number}"), ..Default::default() });
+        let rooms =
+            numbers.iter().map(|number| v1::Room { name: format!("rooms/{shard}-{number}"), ..Default::default() });
         let next_page_token = match numbers.last() {
             Some(0) => format!("{shard}.0.{shard}-0"),
             _ if shard < 3 => (shard + 1).to_string(),
