@@ -1,5 +1,6 @@
 //! Rows of results: printed as a table and written as JSON.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,34 @@ pub struct Row {
     pub p99_ms: Option<f64>,
     pub machine: String,
     pub commit: String,
+    /// What the value is held against; it moves with the goals and is no part of the result.
+    #[serde(skip)]
+    pub target: Option<Target>,
+}
+
+/// Where a value should be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Target {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Target::AtLeast(least) => value >= least,
+            Target::AtMost(most) => value <= most,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::AtLeast(least) => write!(f, ">= {least}"),
+            Target::AtMost(most) => write!(f, "<= {most}"),
+        }
+    }
 }
 
 impl Row {
@@ -41,11 +70,17 @@ impl Row {
             p99_ms: None,
             machine: machine(),
             commit: commit(),
+            target: None,
         }
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Row {
         self.detail = detail.into();
+        self
+    }
+
+    pub fn target(mut self, target: Target) -> Row {
+        self.target = Some(target);
         self
     }
 
@@ -69,15 +104,23 @@ pub fn publish(folder: &Path, what: &str, rows: &[Row]) -> Result<PathBuf> {
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print(rows: &[Row]) {
-    println!("{:<34} {:<34} {:>12} {:<8} {:>9} {:>9}  detail", "work", "config", "value", "unit", "p50 ms", "p99 ms");
+    println!(
+        "{:<46} {:<18} {:>10} {:<7} {:>14} {:>8} {:>8}  detail",
+        "work", "config", "value", "unit", "target", "p50 ms", "p99 ms"
+    );
     for row in rows {
         let ms = |value: Option<f64>| value.map_or(String::from("-"), |value| format!("{value:.2}"));
+        let target = row.target.map_or(String::new(), |target| {
+            let met = if target.is_met(row.value) { "met" } else { "MISSED" };
+            format!("{target} {met}")
+        });
         println!(
-            "{:<34} {:<34} {:>12.2} {:<8} {:>9} {:>9}  {}",
+            "{:<46} {:<18} {:>10.2} {:<7} {:>14} {:>8} {:>8}  {}",
             row.work,
             row.config,
             row.value,
             row.unit,
+            target,
             ms(row.p50_ms),
             ms(row.p99_ms),
             row.detail

@@ -42,3 +42,29 @@ impl Usage {
         self.seconds.iter().map(|(name, pid, before)| Ok((name.clone(), cpu_seconds(*pid)? - before))).collect()
     }
 }
+
+/// Processor time of the whole machine, to be compared with a later reading.
+#[derive(Debug, Clone, Copy)]
+pub struct MachineUsage {
+    busy_seconds: f64,
+    all_seconds: f64,
+}
+
+impl MachineUsage {
+    pub fn read() -> Result<MachineUsage> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        let cpu = stat.lines().find_map(|line| line.strip_prefix("cpu ")).context("no line of all processors")?;
+        // user, nice, system, idle, iowait, irq, softirq, steal; the guests' time behind them is in the user's.
+        let ticks: Vec<f64> = cpu.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>()?;
+        let all_seconds = ticks.iter().sum::<f64>() / TICKS_PER_SECOND;
+        let unused_seconds = (ticks[3] + ticks[4]) / TICKS_PER_SECOND;
+        Ok(MachineUsage { busy_seconds: all_seconds - unused_seconds, all_seconds })
+    }
+
+    /// What others than the measured processes used since this reading, as a share of the machine.
+    pub fn share_of_others(&self, measured_seconds: f64) -> Result<f64> {
+        let now = MachineUsage::read()?;
+        let others = now.busy_seconds - self.busy_seconds - measured_seconds;
+        Ok((others / (now.all_seconds - self.all_seconds)).max(0.0))
+    }
+}

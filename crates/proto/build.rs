@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .bytes(".")
         .btree_map(".")
+        .codec_path("crate::codec::MessageCodec")
         // The error model is tonic-types' own, so its helpers read and write our frames too.
         .extern_path(".google.rpc", "::tonic_types::pb")
         .compile_fds(all)?;

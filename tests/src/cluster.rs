@@ -3,16 +3,19 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
+use conclave_cluster::{ClusterTable, TableClient};
 use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
 use tempfile::TempDir;
 
 /// How long a cluster may take to be born, or a host to come back.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-const CLUSTER_TOKEN: &str = "a-cluster-token-for-tests-only";
+/// What the nodes of a test cluster share.
+pub const CLUSTER_TOKEN: &str = "a-cluster-token-for-tests-only";
 
 pub struct Cluster {
     binary: PathBuf,
@@ -173,6 +176,43 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Internal address of a host, for callers that go past the gateway.
+    pub fn host_address(&self, index: usize) -> &str {
+        &self.host_addresses[index]
+    }
+
+    /// The cluster's own table with its keys, as whoever holds the cluster token may read it.
+    pub async fn table(&self) -> Result<Arc<ClusterTable>> {
+        let client = TableClient::start(self.host_addresses.clone(), CLUSTER_TOKEN.parse()?);
+        let mut watch = client.table();
+        let table = tokio::time::timeout(READY_WITHIN, watch.wait_for(Option::is_some)).await;
+        let table = table.context("no table in time")??.clone().context("the table went away")?;
+        client.shutdown().await;
+        Ok(table)
+    }
+
+    /// Processes that were started and have ended by themselves.
+    pub fn ended(&mut self) -> Result<Vec<String>> {
+        let mut ended = Vec::new();
+        for process in self.hosts.iter_mut().chain([&mut self.gateway]) {
+            let Some(child) = &mut process.child else { continue };
+            if let Some(status) = child.try_wait()? {
+                ended.push(format!("{}: {status}", process.name));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Lines of all logs that tell of a panic.
+    pub fn panics(&self) -> Vec<String> {
+        let names = self.hosts.iter().map(|host| host.name.as_str()).chain(["gateway"]);
+        let of = |name: &str| -> Vec<String> {
+            let log = std::fs::read_to_string(self.log_file(name)).unwrap_or_default();
+            log.lines().filter(|line| line.contains("panicked")).map(|line| format!("{name}: {line}")).collect()
+        };
+        names.flat_map(of).collect()
+    }
+
     fn log_file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.log"))
     }
@@ -260,7 +300,7 @@ fn free_address() -> Result<String> {
 }
 
 /// The product's binary: named by `CONCLAVE_BIN`, else beside this test's own.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
         return Ok(path.into());
     }

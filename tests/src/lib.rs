@@ -1,4 +1,7 @@
-//! What the process-level suites share: clusters of real processes and recorded input.
+//! What the process-level suites share: clusters of real processes, recorded input, and the clients that type it.
 
 pub mod cluster;
+pub mod progress;
+pub mod raw;
 pub mod trace;
+pub mod typist;

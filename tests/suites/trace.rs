@@ -1,0 +1,145 @@
+//! A recorded paper is typed through the gateway into a queue of four real processes, and rebuilt on the other side,
+//! while the host that leads the room is killed with SIGKILL and comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use conclave_tests::cluster::Cluster;
+use conclave_tests::progress::Progress;
+use conclave_tests::trace::{self, Text, Trace};
+use conclave_tests::typist::type_and_rebuild;
+
+/// Longest time that clients may stand still while a host is lost and another takes over.
+const LONGEST_GAP: Duration = Duration::from_secs(3);
+/// Far above what either test takes; a test that hangs ends with its logs.
+const WITHIN: Duration = Duration::from_secs(600);
+const SHARDS: u16 = 4;
+
+/// Runs a test against a cluster; its logs are shown when it fails.
+async fn with_cluster<F>(test: impl FnOnce(Arc<tokio::sync::Mutex<Cluster>>) -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    let cluster = Cluster::start(3, SHARDS).await.expect("a cluster starts");
+    let cluster = Arc::new(tokio::sync::Mutex::new(cluster));
+    let result = tokio::time::timeout(WITHIN, test(cluster.clone())).await;
+    let result = result.context("the test took too long").and_then(|result| result);
+    if let Err(error) = result {
+        let logs = cluster.lock().await.last_lines(40);
+        panic!("{error:?}\n{logs}");
+    }
+}
+
+/// Kills the host that leads `room` once `acked` has come this far, and starts it again once work goes on without it.
+async fn lose_leader(
+    cluster: Arc<tokio::sync::Mutex<Cluster>>,
+    room: &str,
+    acked: &Progress,
+    at: u64,
+) -> Result<()> {
+    reach(acked, at).await;
+    let leader = {
+        let mut cluster = cluster.lock().await;
+        let leader = cluster.leader_of(room).await?;
+        cluster.kill_host(leader)?;
+        leader
+    };
+    eprintln!("host {leader} killed after {} acknowledgements", acked.events());
+    reach(acked, acked.events() + at / 10).await;
+    cluster.lock().await.start_host(leader)
+}
+
+/// Waits until so many events have happened.
+async fn reach(progress: &Progress, events: u64) {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    while progress.events() < events {
+        look.tick().await;
+    }
+}
+
+fn report(what: &str, progress: &Progress) -> Result<()> {
+    let gap = progress.longest_gap();
+    eprintln!("{what}: {} events, longest gap {:.2} s", progress.events(), gap.as_secs_f64());
+    ensure!(gap <= LONGEST_GAP, "{what} stood still for {gap:?}, allowed are {LONGEST_GAP:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_typed_paper_survives_the_loss_of_its_host() {
+    with_cluster(|cluster| async move {
+        let Trace { end, transactions } = trace::load("automerge-paper", 40_000)?;
+        let count = transactions.len() as u64;
+        let client = cluster.lock().await.client_with_room("author", "paper").await?;
+        let (sent, acked) = (Arc::new(Progress::begin()), Arc::new(Progress::begin()));
+        let typing = type_and_rebuild(
+            &client,
+            "paper",
+            "edits",
+            Arc::new(transactions),
+            3,
+            sent.clone(),
+            acked.clone(),
+        );
+        let losing = lose_leader(cluster.clone(), "paper", &acked, count / 2);
+        let (text, ()) = tokio::try_join!(typing, losing)?;
+        report("sends", &sent)?;
+        report("acknowledgements", &acked)?;
+        ensure!(sent.events() == count && acked.events() == count, "every item is sent and acknowledged once");
+        ensure!(text == end, "the rebuilt text differs from the trace's end");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_sessions_each_keep_their_own_order_through_the_loss_of_a_host() {
+    const SESSIONS: usize = 64;
+    const EDITS: usize = 1_500;
+    with_cluster(|cluster| async move {
+        let mut trace = trace::load("automerge-paper", EDITS)?;
+        trace.transactions.truncate(EDITS);
+        let mut expected = Text::default();
+        for patch in trace.transactions.iter().flat_map(|transaction| &transaction.patches) {
+            expected.apply(patch)?;
+        }
+        let transactions = Arc::new(trace.transactions);
+        let client = cluster.lock().await.client_with_room("authors", "papers").await?;
+        let all = Arc::new(Progress::begin());
+        let typing = (0..SESSIONS).map(|index| {
+            let (client, transactions, all) = (client.clone(), transactions.clone(), all.clone());
+            async move {
+                let (sent, acked) = (Arc::new(Progress::begin()), Arc::new(Progress::begin()));
+                let queue = format!("edits-{index}");
+                let typed = type_and_rebuild(&client, "papers", &queue, transactions, 1, sent, acked.clone());
+                let watching = forward(&acked, &all, EDITS as u64);
+                let (text, ()) = tokio::try_join!(typed, watching)?;
+                Ok::<_, anyhow::Error>((index, text, acked.longest_gap()))
+            }
+        });
+        let losing = lose_leader(cluster.clone(), "papers", &all, (SESSIONS * EDITS / 2) as u64);
+        let (typed, ()) = tokio::try_join!(futures::future::try_join_all(typing), losing)?;
+        let mut longest = Duration::ZERO;
+        for (index, text, gap) in typed {
+            ensure!(text == expected.as_str(), "session {index} rebuilt another text");
+            longest = longest.max(gap);
+        }
+        eprintln!("{SESSIONS} sessions: longest gap of one {:.2} s", longest.as_secs_f64());
+        ensure!(longest <= LONGEST_GAP, "a session stood still for {longest:?}, allowed are {LONGEST_GAP:?}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Adds one session's progress to the sum as it comes.
+async fn forward(one: &Progress, all: &Progress, until: u64) -> Result<()> {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let mut seen = 0;
+    while seen < until {
+        look.tick().await;
+        let events = one.events();
+        all.note(events - seen);
+        seen = events;
+    }
+    Ok(())
+}

@@ -112,7 +112,7 @@ impl<'a> Course<'a> {
                 let _ = tokio::time::timeout(pause, self.core.router.newer_map(known)).await;
                 self.asked = None;
             }
-            Next::ProbeNext => {
+            Next::ProbeAnother => {
                 if let Some(host) = &self.asked {
                     self.core.router.suspect(self.shard, host.node);
                 }

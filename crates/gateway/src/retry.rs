@@ -69,7 +69,7 @@ pub enum Next {
     /// The shard map is old: wait for the newer one, then ask again.
     AwaitTable,
     /// Leave this host alone for a while and ask the next replica.
-    ProbeNext,
+    ProbeAnother,
     /// The host is overloaded: ask again no sooner than this, if the caller's deadline leaves the time.
     After(Duration),
     /// The answer is the caller's.
@@ -84,8 +84,8 @@ const OVERLOADED_WAIT: Duration = Duration::from_millis(100);
 /// The retry table.
 pub fn next(failure: &Failure, repeat: Repeat) -> Next {
     match (failure, repeat) {
-        (Failure::NotSent, _) => Next::ProbeNext,
-        (Failure::Cut, Repeat::Recognised) => Next::ProbeNext,
+        (Failure::NotSent, _) => Next::ProbeAnother,
+        (Failure::Cut, Repeat::Recognised) => Next::ProbeAnother,
         (Failure::Cut, Repeat::Blind) => Next::Unknown,
         (Failure::Refused(refusal), _) => after_refusal(refusal, repeat),
     }
@@ -122,9 +122,9 @@ mod tests {
         let wait = Duration::from_millis(100);
         // Failure, what a recognised repetition does, what a blind one does.
         let rows = [
-            (Failure::NotSent, Next::ProbeNext, Next::ProbeNext),
-            (Failure::Cut, Next::ProbeNext, Next::Unknown),
-            (refused(Code::Unavailable, None), Next::ProbeNext, Next::Unknown),
+            (Failure::NotSent, Next::ProbeAnother, Next::ProbeAnother),
+            (Failure::Cut, Next::ProbeAnother, Next::Unknown),
+            (refused(Code::Unavailable, None), Next::ProbeAnother, Next::Unknown),
             (refused(Code::Unavailable, Some(Reason::NotLeader)), Next::WaitForLeader, Next::WaitForLeader),
             (refused(Code::Unavailable, Some(Reason::NoLeader)), Next::WaitForLeader, Next::WaitForLeader),
             (refused(Code::Unavailable, Some(Reason::Draining)), Next::WaitForLeader, Next::WaitForLeader),

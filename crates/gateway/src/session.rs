@@ -12,6 +12,11 @@
 //!
 //! [`ledger`] keeps what is owed, [`attach`] finds the leader and says Hello, [`relay`] moves frames both ways. While
 //! attaching the client is not read; it notices a pause. Frames are moved as the bytes they came in, many at a time.
+//!
+//! A frame is sent again byte for byte, so a receive that waits begins its wait anew after a loss: its reply may come
+//! later than asked by the time that was waited before. `acknowledged` is the client's word alone and is never made up
+//! here; a bare acknowledgement or a ping that was under way when a host was lost is not sent again, because the next
+//! frame makes up for it.
 
 mod attach;
 mod ledger;

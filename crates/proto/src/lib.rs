@@ -6,6 +6,7 @@
 //! Start with `proto/conclave/v1/`, then [`log`] (the payload of a log entry) and [`envelope`] (what a gateway reads of
 //! a frame that it forwards).
 
+pub mod codec;
 pub mod envelope;
 pub mod items;
 pub mod log;

@@ -145,7 +145,7 @@ impl Group {
             return Err(TransferError::NotLeader);
         }
         if replica.handing_over.swap(true, Ordering::SeqCst) {
-            return Err(TransferError::NoTarget);
+            return Err(TransferError::InProgress);
         }
         let _reset = ResetOnDrop(&replica.handing_over);
         let target = replica.caught_up_voter(deadline).await?;
@@ -207,7 +207,11 @@ impl Group {
         let running = self.0.running.lock().take();
         let Some(running) = running else { return };
         if self.0.raft.shutdown().await.is_err() {
-            tracing::warn!(group = self.0.group.0, replica = self.0.id.0, "the replica had broken before it was stopped");
+            tracing::warn!(
+                group = self.0.group.0,
+                replica = self.0.id.0,
+                "the replica had broken before it was stopped"
+            );
         }
         // Either has ended already if sending fails.
         let _ = running.stop_keeper.send(());
@@ -284,7 +288,10 @@ impl Replica {
             match timeout_at(deadline, changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(TransferError::Stopped),
-                Err(_) => return Err(TransferError::TimedOut),
+                Err(_) => {
+                    tracing::warn!(group = self.group.0, replica = self.id.0, "leadership was offered and not taken");
+                    return Err(TransferError::TimedOut);
+                }
             }
         }
     }

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::keys;
-use crate::limits::{MAX_APPLY_ENTRIES, MAX_POINT_DELETES};
+use crate::limits::{MAX_APPLY_BYTES, MAX_APPLY_ENTRIES, MAX_POINT_DELETES};
 use crate::log_cache::{CacheBudget, LogCache, size};
-use crate::log_writer::{LogQueue, LogWrite, WriterGone};
+use crate::log_writer::{Acknowledge, LogQueue, LogWrite, WriterGone};
 use crate::types::{Entry, LogId, Vote};
 
 /// Bytes of log between two remembered positions, by which a purge finds how far to go.
@@ -125,7 +125,7 @@ impl GroupLog {
     pub(crate) async fn append(
         &self,
         entries: impl IntoIterator<Item = Entry>,
-        acknowledge: crate::log_writer::Acknowledge,
+        acknowledge: Acknowledge,
     ) -> Result<(), WriterGone> {
         let (batch, end) = {
             let mut state = self.state.lock();
@@ -305,10 +305,16 @@ impl GroupLog {
         state.milestones.iter().take_while(too_old).last().map(|(index, _)| *index)
     }
 
-    /// Entries in pieces, so that a long range is never in memory at once.
-    pub(crate) fn read_piece(&self, from: u64, to: u64) -> Result<Vec<Entry>, EngineError> {
-        let piece_to = to.min(from.saturating_add(MAX_APPLY_ENTRIES as u64));
-        self.read(from, piece_to, crate::limits::MAX_APPLY_BYTES)
+    /// What apply reads: entries from `from` on, as many as one batch holds. Never fewer because they were purged.
+    pub(crate) fn read_for_apply(&self, from: u64, to: u64) -> Result<Vec<Entry>, EngineError> {
+        let batch_to = to.min(from.saturating_add(MAX_APPLY_ENTRIES as u64));
+        let entries = self.read(from, batch_to, MAX_APPLY_BYTES)?;
+        match entries.first() {
+            Some(first) if first.log_id.index != from => {
+                Err(EngineError::Damaged(format!("log entry {from} is gone before it was applied")))
+            }
+            _ => Ok(entries),
+        }
     }
 }
 

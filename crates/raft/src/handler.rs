@@ -9,11 +9,11 @@ use prost::Message;
 
 use crate::group::Replica;
 use crate::node::Shared;
+use crate::peers::PeerFuture;
 use crate::snapshot::incoming::{ReceivedEnd, ReceivedPart, Taken, Transfer};
 use crate::types::{Snapshot, SnapshotMeta, Vote};
 use crate::wire::{self, WireError, kind};
 use crate::{PeerCall, PeerError, PeerHandler};
-use crate::peers::PeerFuture;
 
 pub(crate) struct Handler(pub(crate) Arc<Shared>);
 

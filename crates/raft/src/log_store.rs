@@ -7,8 +7,8 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use futures::{Stream, stream};
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use crate::group_log::GroupLog;
 use crate::limits::MAX_APPEND_BYTES;
@@ -73,16 +73,16 @@ impl RaftLogReader<Raft> for LogStore {
         Ok(self.0.vote())
     }
 
-    /// One append's worth: openraft bounds its entries, this bounds its bytes.
+    /// One append's worth: openraft bounds its entries, this bounds its bytes. What was purged meanwhile gives none, never
+    /// later ones: they would not follow what the peer has.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.0.read(start, end, MAX_APPEND_BYTES).map_err(io::Error::other)
+        let entries = self.0.read(start, end, MAX_APPEND_BYTES).map_err(io::Error::other)?;
+        let follows = entries.first().is_some_and(|first| first.log_id.index == start);
+        Ok(if follows { entries } else { Vec::new() })
     }
 
     /// What apply reads. Piece by piece: a replica that restarts may have a whole log to apply.
-    async fn entries_stream<RB>(
-        &mut self,
-        range: RB,
-    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
@@ -98,9 +98,9 @@ impl RaftLogReader<Raft> for LogStore {
                 if next >= to {
                     return None;
                 }
-                match log.read_piece(next, to) {
+                match log.read_for_apply(next, to) {
                     Ok(entries) => {
-                        // Without progress the range ended early, and openraft notices what is missing.
+                        // The log ends before the range does.
                         next = entries.last().map_or(to, |last| last.log_id.index + 1);
                         piece = entries.into_iter();
                     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_proto::internal::v1 as proto;
 use conclave_types::{GroupId, ReplicaId};
+use openraft::OptionalSend;
 use openraft::RPCTypes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -19,7 +20,6 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::OptionalSend;
 use prost::Message;
 
 use crate::node::Shared;

@@ -89,8 +89,7 @@ pub(crate) fn membership_from_wire(membership: proto::RaftMembership) -> Result<
         };
         nodes.insert(member.replica, PeerAddress { node, address: member.address });
     }
-    let configs: Vec<_> =
-        membership.configs.into_iter().map(|voters| voters.replicas.into_iter().collect()).collect();
+    let configs: Vec<_> = membership.configs.into_iter().map(|voters| voters.replicas.into_iter().collect()).collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -104,9 +103,7 @@ pub(crate) fn stored_membership_to_wire(stored: &StoredMembership) -> proto::Raf
     }
 }
 
-pub(crate) fn stored_membership_from_wire(
-    stored: proto::RaftStoredMembership,
-) -> Result<StoredMembership, WireError> {
+pub(crate) fn stored_membership_from_wire(stored: proto::RaftStoredMembership) -> Result<StoredMembership, WireError> {
     let log_id = stored.log_id.map(log_id_from_wire).transpose()?;
     let membership = membership_from_wire(required(stored.membership, "membership")?)?;
     Ok(StoredMembership::new(log_id, membership))

@@ -1,7 +1,7 @@
 //! How log entries run.
 //!
 //! An entry sets the clock (`max` of itself and the leader's stamp), then runs its commands one after the other, each
-//! as a transaction of one operation over the shard's [`State`]: the first refusal rolls it back and is the outcome.
+//! as a transaction of one operation over the shard's `State`: the first refusal rolls it back and is the outcome.
 //! What a command's origin asks for beside that (a session's order, a request's memory) is kept even then.
 //!
 //! Nothing is written here. The caller takes the writes of a [`Batch`] into its own, together with the applied position,
@@ -110,26 +110,5 @@ fn operate(state: &mut State<'_>, operation: Operation) -> Result<Outcome, Table
         }
         Operation::AckDeliveries { room, queue, deliveries } => queue::ack::ack(state, room, &queue, &deliveries),
         Operation::Advance(command) => advance(state, command.limit),
-    }
-}
-
-impl Operation {
-    /// The room it works in; none for one that makes a room, or works on the whole shard.
-    pub fn room(&self) -> Option<conclave_types::RoomUid> {
-        match self {
-            Operation::CreateRoom { .. } | Operation::Advance(_) => None,
-            Operation::UpdateRoom { room, .. }
-            | Operation::DeleteRoom { room, .. }
-            | Operation::AttachSession { room, .. }
-            | Operation::SendItems { room, .. }
-            | Operation::LeaseItems { room, .. }
-            | Operation::AckDeliveries { room, .. } => Some(*room),
-        }
-    }
-
-    /// Whether its outcome is kept for repetition. Leases (which have their own memory: the in-flight records),
-    /// attaching and timers are not.
-    pub fn is_durable(&self) -> bool {
-        !matches!(self, Operation::LeaseItems { .. } | Operation::AttachSession { .. } | Operation::Advance(_))
     }
 }

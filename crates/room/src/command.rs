@@ -104,6 +104,27 @@ pub enum Operation {
     Advance(Advance),
 }
 
+impl Operation {
+    /// The room it works in; none for one that makes a room, or works on the whole shard.
+    pub fn room(&self) -> Option<RoomUid> {
+        match self {
+            Operation::CreateRoom { .. } | Operation::Advance(_) => None,
+            Operation::UpdateRoom { room, .. }
+            | Operation::DeleteRoom { room, .. }
+            | Operation::AttachSession { room, .. }
+            | Operation::SendItems { room, .. }
+            | Operation::LeaseItems { room, .. }
+            | Operation::AckDeliveries { room, .. } => Some(*room),
+        }
+    }
+
+    /// Whether its outcome is kept for repetition. Leases (which have their own memory: the in-flight records),
+    /// attaching and timers are not.
+    pub fn is_durable(&self) -> bool {
+        !matches!(self, Operation::LeaseItems { .. } | Operation::AttachSession { .. } | Operation::Advance(_))
+    }
+}
+
 /// The receive call that took a lease, so that the same call sent again gets the same deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receiver {
@@ -117,6 +138,6 @@ pub enum Receiver {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance {
-    /// Most due entries handled by this command.
+    /// Most records it changes; at least one due entry is handled.
     pub limit: u32,
 }

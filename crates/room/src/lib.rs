@@ -4,7 +4,7 @@
 //! command, state is reached through the [`TableReads`] port, and everything the outside must do is returned as an
 //! [`Effect`]. So replicas that apply the same entries agree byte for byte.
 //!
-//! Start with [`command`] and [`outcome`] (the vocabulary), then [`apply`] (how a log entry runs).
+//! Start with [`command`] and [`outcome`] (the vocabulary), then [`mod@apply`] (how a log entry runs).
 
 pub mod command;
 pub mod outcome;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-/// The store failed. A replica that meets this stops; it cannot go on without diverging.
+/// The store failed, or holds what this build does not understand. A replica that meets this stops; it cannot go on
+/// without diverging.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("table access failed: {0}")]
 pub struct TableError(pub String);

@@ -33,7 +33,7 @@ impl Clock for Skewed {
     }
 }
 
-/// Echoes bodies; group 9 waits for the gate, group 8 is not hosted.
+/// Echoes bodies; group 3 takes longer for earlier calls, group 9 waits for the gate, group 8 is not hosted.
 struct Echo {
     gate: Semaphore,
     seen: Mutex<Vec<(GroupId, Bytes)>>,
@@ -47,6 +47,11 @@ impl PeerHandler for EchoHandler {
         Box::pin(async move {
             if call.group == GroupId(8) {
                 return Err(PeerError::Refused(format!("no replica {} of group 8", call.to.0)));
+            }
+            if call.group == GroupId(3) {
+                for _ in call.body[0]..60 {
+                    tokio::task::yield_now().await;
+                }
             }
             if call.group == GroupId(9) {
                 echo.gate.acquire().await.unwrap().forget();
@@ -266,8 +271,8 @@ async fn a_moved_node_is_found_by_its_uuid() {
 async fn both_sides_of_a_control_lane_hear_the_others_clock() {
     let (ann, bob) = pair().await;
     ann.transport.call(bob.at(Some(BOB)), Lane::Control, call(1, "x"), DEADLINE).await.unwrap();
-    assert_eq!(ann.transport.clocks().reading(BOB).map(|reading| reading.wall), Some(Timestamp(4_000)));
-    assert_eq!(bob.transport.clocks().reading(ANN).map(|reading| reading.wall), Some(Timestamp(1_000)));
+    assert_eq!(ann.transport.clocks().reading(BOB).map(|reading| reading.wall), Some(Timestamp(bob.wall_ms)));
+    assert_eq!(bob.transport.clocks().reading(ANN).map(|reading| reading.wall), Some(Timestamp(ann.wall_ms)));
 }
 
 #[tokio::test]

@@ -22,9 +22,9 @@ use crate::wire::{self, Onward, Part, Read};
 
 /// How long a session looks for a leader before its client is told; an election takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A host that does not welcome in this time is passed over. Attaching commits an entry, so it may take a while; a host
-/// that hangs must not use up the patience.
-const ATTEMPT: Duration = Duration::from_secs(3);
+/// A host that does not welcome in this time is passed over: a host that hangs must not use up the patience. Long,
+/// because an attachment that commits after it was given up supersedes the next attempt with the same token.
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// Most bytes of one frame of a host: 128 deliveries of 256 KiB and their envelopes.
 const MAX_HOST_FRAME_BYTES: usize = 40 << 20;
 

@@ -49,7 +49,9 @@ pub enum InitializeError {
 pub enum TransferError {
     #[error("not the leader")]
     NotLeader,
-    /// No other voter has the whole log at this moment.
+    #[error("leadership is being handed over already")]
+    InProgress,
+    /// No other voter that answers had the whole log in time.
     #[error("no other voter has the whole log")]
     NoTarget,
     /// Not done in time. Writes are refused here until an election settles it.

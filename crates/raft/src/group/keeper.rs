@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_types::ReplicaId;
-use openraft::{Instant as _, ServerState};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
+use openraft::{Instant as _, ServerState};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -98,8 +98,7 @@ impl Keeper {
     /// The leadership this replica holds, if its majority still answers.
     fn leading_now(&mut self, metrics: &RaftServerMetrics<Raft>) -> Option<LeaderTerm> {
         let vote = &metrics.vote;
-        let leads =
-            metrics.state == ServerState::Leader && vote.committed && vote.leader_id.node_id == self.replica.0;
+        let leads = metrics.state == ServerState::Leader && vote.committed && vote.leader_id.node_id == self.replica.0;
         if !leads {
             self.state.led_since = None;
             return None;

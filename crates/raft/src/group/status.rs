@@ -16,9 +16,14 @@ pub struct LeaderTerm {
 /// Who leads, as this replica knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leadership {
-    Follower { term: u64, leader: Option<(ReplicaId, PeerAddress)> },
+    Follower {
+        term: u64,
+        leader: Option<(ReplicaId, PeerAddress)>,
+    },
     /// This replica leads and has applied an entry of its own term, so its state holds every acknowledged write.
-    Leader { term: LeaderTerm },
+    Leader {
+        term: LeaderTerm,
+    },
     /// The replica has stopped: shut down, or it broke. It never leads again.
     Stopped,
 }

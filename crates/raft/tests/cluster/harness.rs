@@ -35,7 +35,7 @@ impl Ledger {
 impl StateMachine for Ledger {
     fn apply(&mut self, entries: &[Committed], writes: &mut WriteBatch) -> Result<Vec<Reply>, StateMachineError> {
         let apply = |entry: &Committed| {
-            writes.put(Family::State, ledger_key(self.group, entry.index), entry.payload.to_vec());
+            writes.put(Family::State, ledger_key(self.group, entry.index), &entry.payload[..]);
             Box::new(entry.index) as Reply
         };
         Ok(entries.iter().map(apply).collect())
@@ -55,10 +55,13 @@ fn ledger_key(group: GroupId, index: u64) -> Vec<u8> {
     key
 }
 
+/// Who answers at an address, and on which runtime.
+type Listener = (Arc<dyn PeerHandler>, tokio::runtime::Handle);
+
 /// Carries calls between hosts in memory.
 #[derive(Default)]
 pub struct Network {
-    handlers: Mutex<HashMap<String, (Arc<dyn PeerHandler>, tokio::runtime::Handle)>>,
+    handlers: Mutex<HashMap<String, Listener>>,
     silenced: Mutex<HashSet<String>>,
     calls: Mutex<HashMap<u32, u64>>,
 }
@@ -94,13 +97,7 @@ struct Wire {
 }
 
 impl PeerTransport for Wire {
-    fn call(
-        &self,
-        target: PeerAddress,
-        _lane: conclave_raft::Lane,
-        call: PeerCall,
-        deadline: Duration,
-    ) -> PeerFuture {
+    fn call(&self, target: PeerAddress, _lane: conclave_raft::Lane, call: PeerCall, deadline: Duration) -> PeerFuture {
         let network = self.network.clone();
         let from = self.from.clone();
         *network.calls.lock().entry(call.kind).or_default() += 1;
@@ -131,7 +128,6 @@ pub fn peer(replica: u64) -> PeerAddress {
 
 /// One host: a process of its own, as far as a test can tell.
 pub struct Host {
-    pub replica: u64,
     pub engine: Arc<MemoryEngine>,
     pub group: Group,
     runtime: Option<Runtime>,
@@ -176,7 +172,7 @@ impl Cluster {
         let opened = runtime.spawn(async move { node.open(GROUP, ReplicaId(replica), machine).await });
         let group = opened.await.expect("no panic").expect("a sound engine");
         self.network.handlers.lock().insert(address(replica), handler);
-        self.hosts.insert(replica, Host { replica, engine, group, runtime: Some(runtime) });
+        self.hosts.insert(replica, Host { engine, group, runtime: Some(runtime) });
     }
 
     /// Kills a host between two instructions; what its operating system had to itself survives.

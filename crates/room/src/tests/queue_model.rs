@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use conclave_types::Timestamp;
 use proptest::prelude::*;
 
 use super::audit::audit;
@@ -191,11 +190,4 @@ proptest! {
         shard.advance();
         prop_assert!(shard.next_due().is_none_or(|due| due > shard.now));
     }
-}
-
-#[test]
-fn the_clock_of_an_entry_is_never_before_the_last() {
-    let mut shard = Shard::with_room();
-    shard.now = 5;
-    assert_eq!(shard.entry(vec![]).clock, Timestamp(START));
 }

@@ -52,6 +52,15 @@ fn outcomes_are_forgotten_once_the_client_holds_them() {
 }
 
 #[test]
+fn a_client_cannot_hold_the_reply_of_a_frame_it_is_sending() {
+    let mut shard = Shard::with_room();
+    let first = shard.run(frame(1, 0, send(&["a"])));
+    let ahead = shard.run(frame(2, 99, send(&["b"])));
+    assert_eq!(shard.run(frame(2, 0, send(&["b"]))), ahead);
+    assert_ne!(shard.run(frame(1, 0, send(&["a"]))), first, "it said it holds this one");
+}
+
+#[test]
 fn a_client_that_never_acknowledges_is_bounded() {
     let mut shard = Shard::with_room();
     for entry in 0..20u64 {

@@ -1,0 +1,99 @@
+//! What a host counts in its store, asked as an operator would.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use conclave_cluster::{ClusterToken, proof};
+use conclave_proto::internal::v1::GetHostStatusRequest;
+use conclave_proto::internal::v1::admin_service_client::AdminServiceClient;
+use conclave_tests::cluster::CLUSTER_TOKEN;
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+/// One host's operator service.
+pub struct HostStatus {
+    channel: Channel,
+    proof: MetadataValue<Ascii>,
+}
+
+/// Counters since the host opened its store, or their growth.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Shards that are led and served there now.
+    pub leading: usize,
+    pub syncs: u64,
+    pub wal_bytes: u64,
+    pub families: BTreeMap<String, Family>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Family {
+    pub operations: u64,
+    pub written_bytes: u64,
+}
+
+impl HostStatus {
+    /// `address` is `host:port`.
+    pub fn of(address: &str) -> Result<HostStatus> {
+        let token: ClusterToken = CLUSTER_TOKEN.parse().context("the cluster token")?;
+        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
+        Ok(HostStatus { channel, proof: proof::metadata_value(&token) })
+    }
+
+    pub async fn read(&self) -> Result<Counters> {
+        let mut request = Request::new(GetHostStatusRequest {});
+        request.metadata_mut().insert(proof::METADATA_KEY, self.proof.clone());
+        let status = AdminServiceClient::new(self.channel.clone()).get_host_status(request).await?.into_inner();
+        let engine = status.engine.context("the host tells nothing of its store")?;
+        let family = |family: conclave_proto::internal::v1::FamilyStatus| {
+            (family.name, Family { operations: family.operations, written_bytes: family.written_bytes })
+        };
+        Ok(Counters {
+            leading: status.shards.iter().filter(|shard| shard.leading).count(),
+            syncs: engine.syncs,
+            wal_bytes: engine.wal_bytes,
+            families: engine.families.into_iter().map(family).collect(),
+        })
+    }
+}
+
+impl Counters {
+    pub fn since(&self, before: &Counters) -> Counters {
+        let family = |(name, now): (&String, &Family)| {
+            let before = before.families.get(name).copied().unwrap_or_default();
+            let grown = Family {
+                operations: now.operations - before.operations,
+                written_bytes: now.written_bytes - before.written_bytes,
+            };
+            (name.clone(), grown)
+        };
+        Counters {
+            leading: self.leading,
+            syncs: self.syncs - before.syncs,
+            wal_bytes: self.wal_bytes - before.wal_bytes,
+            families: self.families.iter().map(family).collect(),
+        }
+    }
+
+    /// Puts and deletes in all families.
+    pub fn operations(&self) -> u64 {
+        self.families.values().map(|family| family.operations).sum()
+    }
+}
+
+/// The hosts together.
+pub fn sum(hosts: &[Counters]) -> Counters {
+    let mut total = Counters::default();
+    for host in hosts {
+        total.leading += host.leading;
+        total.syncs += host.syncs;
+        total.wal_bytes += host.wal_bytes;
+        for (name, family) in &host.families {
+            let into = total.families.entry(name.clone()).or_default();
+            into.operations += family.operations;
+            into.written_bytes += family.written_bytes;
+        }
+    }
+    total
+}

@@ -1,0 +1,84 @@
+//! The load generator: measures a cluster of real processes on this machine.
+//!
+//! It starts three hosts and a gateway from the product's binary, loads them through the public client, and reads what
+//! each process used. Every run is bounded in time and ends by itself. A figure is never a test: it is printed beside
+//! its target and kept in `bench/results`.
+//!
+//! Start with [`send`]; [`probe`] says what is read around each run, [`report`] what a row is.
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
+
+mod bench;
+mod host_status;
+mod idle;
+mod load;
+mod open_loop;
+mod probe;
+mod receive;
+mod report;
+mod send;
+mod usage;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::bench::Bench;
+use crate::report::Row;
+
+const USAGE: &str = "\
+cargo xtask bench [what]
+
+  all      everything below (default)
+  idle     a cluster without load: processor and memory of each host
+  one      one durable send outstanding
+  open     durable sends at a fixed rate, latency from the intended time
+  send     durable sends, closed loop, windows of 256 and 1,024
+  receive  receive and confirmed ack
+
+CONCLAVE_BENCH_SECONDS sets the length of a measured round (default 10).
+";
+
+/// Rows go here, from the root of the workspace.
+const RESULTS: &str = "bench/results";
+
+/// One thread: the generator shares two cores with everything it measures, and one does far more than is asked of it.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
+    match run(&what).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(what: &str) -> Result<()> {
+    let known = ["all", "idle", "one", "open", "send", "receive"];
+    if !known.contains(&what) {
+        bail!("there is no bench `{what}`\n\n{USAGE}");
+    }
+    let asked = |name: &str| what == "all" || what == name;
+    let bench = Bench::start().await?;
+    let mut rows: Vec<Row> = Vec::new();
+    if asked("idle") {
+        rows.extend(idle::run(&bench).await?);
+    }
+    if asked("one") {
+        rows.extend(send::one(&bench).await?);
+    }
+    if asked("open") {
+        rows.extend(open_loop::run(&bench).await?);
+    }
+    if asked("send") {
+        rows.extend(send::run(&bench).await?);
+    }
+    if asked("receive") {
+        rows.extend(receive::run(&bench).await?);
+    }
+    let path = report::publish(Path::new(RESULTS), what, &rows)?;
+    println!("\n{}\n{}", report::machine(), path.display());
+    Ok(())
+}

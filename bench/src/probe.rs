@@ -1,0 +1,146 @@
+//! What everything used during a round: processor time by process, the stores' counters, and how disturbed it was.
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use tokio::time::Instant;
+
+use crate::host_status::{Counters, HostStatus, sum};
+use crate::load::Tally;
+use crate::report::{Row, Target};
+use crate::usage::{MachineUsage, Usage};
+
+/// Readings at the beginning of a round.
+pub struct Probe<'a> {
+    hosts: &'a [HostStatus],
+    leader: usize,
+    at: Instant,
+    usage: Usage,
+    machine: MachineUsage,
+    counters: Vec<Counters>,
+}
+
+/// What a round used.
+#[derive(Debug, Clone)]
+pub struct Used {
+    pub seconds: f64,
+    /// Processor seconds by process.
+    pub cpu: Vec<(String, f64)>,
+    /// Share of the machine that others took: compilers, the kernel's own threads.
+    pub others: f64,
+    pub leader: Counters,
+    pub all_hosts: Counters,
+}
+
+/// A round: what was done, how long each took, what it used.
+#[derive(Debug, Clone)]
+pub struct Round {
+    pub operations: u64,
+    pub latency_us: Histogram<u64>,
+    pub used: Used,
+}
+
+impl<'a> Probe<'a> {
+    pub async fn begin(hosts: &'a [HostStatus], processes: Vec<(String, u32)>, leader: usize) -> Result<Probe<'a>> {
+        let counters = read(hosts).await?;
+        let (usage, machine) = (Usage::read(&processes)?, MachineUsage::read()?);
+        Ok(Probe { hosts, leader, at: Instant::now(), usage, machine, counters })
+    }
+
+    pub async fn end(self) -> Result<Used> {
+        let seconds = self.at.elapsed().as_secs_f64();
+        let cpu = self.usage.since()?;
+        let own: f64 = cpu.iter().map(|(_, seconds)| seconds).sum();
+        let others = self.machine.share_of_others(own)?;
+        let now = read(self.hosts).await?;
+        let grown: Vec<Counters> = now.iter().zip(&self.counters).map(|(now, before)| now.since(before)).collect();
+        Ok(Used { seconds, cpu, others, leader: grown[self.leader].clone(), all_hosts: sum(&grown) })
+    }
+}
+
+async fn read(hosts: &[HostStatus]) -> Result<Vec<Counters>> {
+    let mut counters = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        counters.push(host.read().await?);
+    }
+    Ok(counters)
+}
+
+/// The round whose rate is the middle one.
+pub fn median(mut rounds: Vec<Round>) -> Round {
+    rounds.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
+    rounds.swap_remove(rounds.len() / 2)
+}
+
+impl Round {
+    pub fn of(tally: Tally, used: Used) -> Round {
+        Round { operations: tally.operations, latency_us: tally.latency_us, used }
+    }
+
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 / self.used.seconds
+    }
+
+    /// Where a round's figures come from, for every row of it.
+    pub fn conditions(&self) -> String {
+        format!("others took {:.0}% of the machine", self.used.others * 100.0)
+    }
+
+    /// Rows of what one operation cost.
+    pub fn costs(&self, work: &str, config: &str, budget: &Budget) -> Vec<Row> {
+        let per_operation = |value: f64| value / self.operations.max(1) as f64;
+        let row = |what: &str, value: f64, unit: &str| Row::new(&format!("{work}: {what}"), config, value, unit);
+        let mut rows = Vec::new();
+        let mut total = 0.0;
+        for (process, seconds) in &self.used.cpu {
+            let us = per_operation(seconds * 1e6);
+            total += us;
+            let limit = budget.cpu_us.iter().find(|(name, _)| process.starts_with(name)).map(|(_, us)| *us);
+            let cores = format!("{:.2} cores", seconds / self.used.seconds);
+            rows.push(row(&format!("CPU {process}"), us, "us/op").at_most(limit).detail(cores));
+        }
+        rows.push(row("CPU all", total, "us/op").at_most(budget.all_cpu_us).detail(self.conditions()));
+        let (leader, all) = (&self.used.leader, &self.used.all_hosts);
+        let fsyncs = per_operation(all.syncs as f64);
+        let of_leader = format!("leader {:.4}", per_operation(leader.syncs as f64));
+        rows.push(row("fsyncs, all hosts", fsyncs, "/op").at_most(budget.fsyncs).detail(of_leader));
+        rows.push(row("WAL, all hosts", per_operation(all.wal_bytes as f64), "B/op").detail(format!(
+            "leader {:.0}",
+            per_operation(leader.wal_bytes as f64)
+        )));
+        let operations = per_operation(leader.operations() as f64);
+        rows.push(row("puts and deletes, leader", operations, "/op").at_most(budget.operations));
+        for (name, family) in leader.families.iter().filter(|(_, family)| family.operations > 0) {
+            let of_all = &all.families[name];
+            rows.push(row(&format!("family {name}, leader"), per_operation(family.written_bytes as f64), "B/op").detail(
+                format!(
+                    "{:.3} puts and deletes; all hosts {:.0} B, {:.3}",
+                    per_operation(family.operations as f64),
+                    per_operation(of_all.written_bytes as f64),
+                    per_operation(of_all.operations as f64)
+                ),
+            ));
+        }
+        rows
+    }
+}
+
+/// Most that an operation may cost; what is absent is only reported.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// Microseconds of processes whose names begin so.
+    pub cpu_us: &'static [(&'static str, f64)],
+    pub all_cpu_us: Option<f64>,
+    /// On all hosts together.
+    pub fsyncs: Option<f64>,
+    /// Puts and deletes in the leader's store.
+    pub operations: Option<f64>,
+}
+
+impl Row {
+    fn at_most(self, limit: Option<f64>) -> Row {
+        match limit {
+            Some(limit) => self.target(Target::AtMost(limit)),
+            None => self,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where the cases play: rooms, a queue, and tokens of every kind.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use conclave_auth::{OpenRooms, Rights, TokenKey, TokenSpec};
+use conclave_client::Client;
+use conclave_proto::v1::{CreateRoomRequest, NewItem, SendItemsRequest};
+use conclave_tests::cluster::Cluster;
+use conclave_tests::raw::RawClient;
+use conclave_types::Timestamp;
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+/// Every case plays here unless it says otherwise.
+pub const ROOM: &str = "rooms/here";
+/// A queue that exists and holds one item that is never received.
+pub const QUEUE: &str = "rooms/here/queues/jobs";
+pub const OTHER_ROOM: &str = "rooms/elsewhere";
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+pub struct Place {
+    /// Connected to the gateway, without a token.
+    pub raw: RawClient,
+    /// Connected past the gateway, to a host.
+    pub host: RawClient,
+    /// With every right.
+    pub admin: RawClient,
+    /// The proper client, with every right.
+    pub client: Client,
+    pub key: TokenKey,
+    pub gateway_address: String,
+    pub host_address: String,
+}
+
+impl Place {
+    pub async fn prepare(cluster: &Cluster) -> Result<Place> {
+        let client = cluster.client_with_room("admin", "here").await?;
+        cluster.client_with_room("admin", "elsewhere").await?;
+        let items = vec![NewItem { body: "kept".into(), ..Default::default() }];
+        client.send_items(SendItemsRequest { parent: QUEUE.into(), items, ..Default::default() }).await?;
+
+        let table = cluster.table().await?;
+        let key = table.token_keys.values().next().context("the cluster has no token key")?;
+        let (kid, secret) = (key.kid.as_str().to_owned(), key.secret.bytes().into());
+        let key = TokenKey { kid, project: key.project.clone(), secret };
+        let raw = RawClient::connect(&cluster.address()).await?;
+        let admin = raw.with_token(&token(&key, "admin", OpenRooms::All, Rights::admin())?)?;
+        let host_address = cluster.host_address(0).to_owned();
+        let host = RawClient::connect(&host_address).await?;
+        let gateway_address = cluster.address().trim_start_matches("http://").to_owned();
+        Ok(Place { raw, host, admin, client, key, gateway_address, host_address })
+    }
+
+    /// A genuine token.
+    pub fn token(&self, participant: &str, rooms: OpenRooms, rights: Rights) -> Result<String> {
+        token(&self.key, participant, rooms, rights)
+    }
+
+    /// A genuine token that ended an hour ago.
+    pub fn expired_token(&self) -> Result<String> {
+        let spec = spec("admin", OpenRooms::All, Rights::admin())?;
+        let long_ago = Timestamp(now()?.0 - 2 * HOUR.as_millis() as u64);
+        Ok(conclave_auth::mint(&self.key, &spec, long_ago))
+    }
+
+    /// Signed by an invented key that pretends to be the cluster's.
+    pub fn forged_token(&self) -> Result<String> {
+        let key = TokenKey { secret: [7; 32].into(), ..self.key.clone() };
+        token(&key, "admin", OpenRooms::All, Rights::admin())
+    }
+
+    /// Signed by a key that the cluster has never had.
+    pub fn token_of_unknown_key(&self) -> Result<String> {
+        let key = TokenKey { kid: "nobodys".into(), ..self.key.clone() };
+        token(&key, "admin", OpenRooms::All, Rights::admin())
+    }
+
+    /// Signed by the key of one project, for another.
+    pub fn token_of_other_project(&self) -> Result<String> {
+        let key = TokenKey { project: "other".parse()?, ..self.key.clone() };
+        token(&key, "admin", OpenRooms::All, Rights::admin())
+    }
+
+    /// Genuinely signed, whatever it says; `claims` replace those of a proper token.
+    pub fn token_saying(&self, claims: Value) -> Result<String> {
+        let mut all = json!({
+            "name": "admin",
+            "sub": self.key.project.as_str(),
+            "kid": self.key.kid,
+            "grants": [{"name": "api", "scope": {"admin": {}}}],
+            "version": "1",
+            "exp": now()?.0 / 1_000 + HOUR.as_secs(),
+        });
+        let object = all.as_object_mut().context("an object")?;
+        object.extend(claims.as_object().context("claims must be an object")?.clone());
+        object.retain(|_, value| !value.is_null());
+        let header = Header { kid: Some(self.key.kid.clone()), ..Header::default() };
+        Ok(jsonwebtoken::encode(&header, &all, &EncodingKey::from_secret(&self.key.secret))?)
+    }
+
+    /// Cut apart and put together with the header of an unsigned token.
+    pub fn unsigned_token(&self) -> Result<String> {
+        let genuine = self.token("admin", OpenRooms::All, Rights::admin())?;
+        let claims = genuine.split('.').nth(1).context("a token has three parts")?;
+        // {"alg":"none","typ":"JWT"}
+        Ok(format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."))
+    }
+}
+
+pub async fn make_room(client: &Client, room: &str) -> Result<()> {
+    client.create_room(CreateRoomRequest { name: room.into(), ..Default::default() }).await?;
+    Ok(())
+}
+
+fn token(key: &TokenKey, participant: &str, rooms: OpenRooms, rights: Rights) -> Result<String> {
+    Ok(conclave_auth::mint(key, &spec(participant, rooms, rights)?, now()?))
+}
+
+fn spec(participant: &str, rooms: OpenRooms, rights: Rights) -> Result<TokenSpec> {
+    Ok(TokenSpec { participant: participant.parse()?, rooms, rights, lifetime: HOUR })
+}
+
+fn now() -> Result<Timestamp> {
+    Ok(Timestamp(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as u64))
+}

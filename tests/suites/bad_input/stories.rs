@@ -1,0 +1,262 @@
+//! Mistakes that take more than one step.
+
+use std::pin::Pin;
+
+use anyhow::{Context, Result, ensure};
+use conclave_auth::{OpenRooms, Rights};
+use conclave_client::ClientError;
+use conclave_proto::v1::ack_deliveries_response::Result as AckResult;
+use conclave_proto::v1::client_frame::Body;
+use conclave_proto::v1::server_frame::Body as Reply;
+use conclave_proto::v1::{
+    AckDeliveriesRequest, ClientFrame, DeleteRoomRequest, DeliveryId, ErrorReason as Reason, GetQueueRequest,
+    GetRoomRequest, Hello, NewItem, ReceiveItemsRequest, SendItemsRequest, UpdateRoomRequest,
+};
+use conclave_tests::raw::RawSession;
+use conclave_types::limits::{MAX_ITEM_BYTES, MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
+use prost_types::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+
+use super::calls::{ack, receive, send};
+use super::expected::{invalid, refused};
+use super::place::{OTHER_ROOM, Place, ROOM, make_room};
+
+type Story<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
+    vec![
+        ("a late acknowledgement", Box::pin(late_acknowledgement(place))),
+        ("one foreign delivery among good ones", Box::pin(one_foreign_delivery(place))),
+        ("a request id for two requests", Box::pin(request_id_for_two_requests(place))),
+        ("two attachments of one session", Box::pin(two_attachments(place))),
+        ("a resume token of another room", Box::pin(resume_token_of_another_room(place))),
+        ("a resume token of another participant", Box::pin(resume_token_of_another_participant(place))),
+        ("more frames than the window", Box::pin(more_frames_than_the_window(place))),
+        ("more bytes than the window", Box::pin(more_bytes_than_the_window(place))),
+        ("a room deleted under its session", Box::pin(room_deleted_under_its_session(place))),
+        ("frames behind one that ended the stream", Box::pin(frames_behind_a_fatal_one(place))),
+        ("an update after another one", Box::pin(update_after_another(place))),
+        ("bytes that are no HTTP", Box::pin(bytes_that_are_no_http(place))),
+    ]
+}
+
+async fn late_acknowledgement(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/late";
+    place.client.send_items(send(queue, 1)).await?;
+    let lease = Some(Duration { seconds: 1, nanos: 0 });
+    let first = place.client.receive_items(ReceiveItemsRequest { lease, ..receive(queue) }).await?;
+    ensure!(first.deliveries.len() == 1, "nothing received");
+    // Waits until the lease has ended.
+    let wait = Some(Duration { seconds: 10, nanos: 0 });
+    let second = place.client.receive_items(ReceiveItemsRequest { wait, ..receive(queue) }).await?;
+    let id = second.deliveries.first().and_then(|delivery| delivery.id).context("not delivered again")?;
+    ensure!(id == DeliveryId { item: 1, attempt: 2 }, "{id:?}");
+
+    ensure!(results(place, ack(queue, &[(1, 1)])).await? == [AckResult::Stale], "the late one counted");
+    let too_high = place.client.ack_deliveries(ack(queue, &[(1, 3)])).await.err().context("attempt 3 counted")?;
+    refused(Code::InvalidArgument, Reason::DeliveryUnknown).with("index", 0).check(&too_high)?;
+    let both = results(place, ack(queue, &[(1, 2), (1, 1)])).await?;
+    ensure!(both == [AckResult::Acked, AckResult::Stale], "{both:?}");
+    let again = results(place, ack(queue, &[(1, 2)])).await?;
+    ensure!(again == [AckResult::AlreadyAcked], "{again:?}");
+    Ok(())
+}
+
+async fn one_foreign_delivery(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/foreign";
+    place.client.send_items(send(queue, 2)).await?;
+    place.client.receive_items(receive(queue)).await?;
+    let error = place.client.ack_deliveries(ack(queue, &[(1, 1), (2, 1), (3, 1)])).await.err().context("accepted")?;
+    refused(Code::InvalidArgument, Reason::DeliveryUnknown).with("index", 2).check(&error)?;
+    ensure!(leased(place, queue).await? == 2, "some were acknowledged");
+    let both = results(place, ack(queue, &[(1, 1), (2, 1)])).await?;
+    ensure!(both == [AckResult::Acked; 2], "{both:?}");
+    Ok(())
+}
+
+async fn request_id_for_two_requests(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/repeated";
+    let request = SendItemsRequest { request_id: "only-once".into(), ..send(queue, 1) };
+    let first = place.client.send_items(request.clone()).await?;
+    let again = place.client.send_items(request).await?;
+    ensure!(first == again, "sent twice: {first:?}, {again:?}");
+    let other = AckDeliveriesRequest { request_id: "only-once".into(), ..ack(queue, &[(1, 1)]) };
+    let error = place.client.ack_deliveries(other).await.err().context("accepted")?;
+    invalid("request_id").check(&error)
+}
+
+async fn two_attachments(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/attached";
+    let (mut older, welcome) = place.admin.attach(hello(ROOM, &[])).await?;
+    older.ask(1, Body::SendItems(send(queue, 1)));
+    served(&mut older, 1).await?;
+
+    let (mut newer, resumed) = place.admin.attach(hello(ROOM, &welcome.resume_token)).await?;
+    ensure!(resumed.resumed, "the session was not taken up");
+    // Still on the older stream: too late.
+    older.ask(2, Body::SendItems(send(queue, 1)));
+    let superseded = refused(Code::Aborted, Reason::Superseded);
+    superseded.check(&older.refusal().await?)?;
+    // The older token is worth nothing now.
+    let error = place.admin.attach(hello(ROOM, &welcome.resume_token)).await.err().context("attached")?;
+    superseded.check(&error.into())?;
+
+    newer.ask(2, Body::SendItems(send(queue, 1)));
+    match newer.reply(2).await?? {
+        Reply::SendItems(sent) => ensure!(sent.first_item == 2, "the older stream's frame had its effect: {sent:?}"),
+        other => anyhow::bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+async fn resume_token_of_another_room(place: &Place) -> Result<()> {
+    let (mut session, welcome) = place.admin.attach(hello(ROOM, &[])).await?;
+    session.ask(1, Body::SendItems(send("rooms/here/queues/other", 1)));
+    served(&mut session, 1).await?;
+    let error = place.admin.attach(hello(OTHER_ROOM, &welcome.resume_token)).await.err().context("attached")?;
+    refused(Code::PermissionDenied, Reason::ResumeTokenInvalid).check(&error.into())?;
+    still_there(&mut session).await
+}
+
+async fn resume_token_of_another_participant(place: &Place) -> Result<()> {
+    let (mut session, welcome) = place.admin.attach(hello(ROOM, &[])).await?;
+    session.ask(1, Body::SendItems(send("rooms/here/queues/other", 1)));
+    served(&mut session, 1).await?;
+    let thief = place.raw.with_token(&place.token("thief", OpenRooms::All, Rights::admin())?)?;
+    let error = thief.attach(hello(ROOM, &welcome.resume_token)).await.err().context("attached")?;
+    refused(Code::PermissionDenied, Reason::ResumeTokenInvalid).check(&error.into())?;
+    still_there(&mut session).await
+}
+
+async fn more_frames_than_the_window(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/window";
+    let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
+    let last = MAX_UNACKNOWLEDGED_FRAMES as u64;
+    for sequence in 1..=last + 1 {
+        session.ask(sequence, Body::SendItems(send(queue, 1)));
+    }
+    for sequence in 1..=last {
+        served(&mut session, sequence).await?;
+    }
+    exceeds(&mut session, last + 1).await?;
+    // Acknowledged, the window is open again.
+    acknowledging(&session, last + 2, last + 1, Body::SendItems(send(queue, 1)));
+    served(&mut session, last + 2).await
+}
+
+async fn more_bytes_than_the_window(place: &Place) -> Result<()> {
+    let item = NewItem { body: vec![0; MAX_ITEM_BYTES].into(), ..Default::default() };
+    let send = SendItemsRequest { parent: "rooms/here/queues/heavy".into(), items: vec![item], ..Default::default() };
+    let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
+    // One fewer than what bodies alone would fill: names and envelopes take room as well.
+    let fit = (MAX_UNACKNOWLEDGED_BYTES / MAX_ITEM_BYTES - 1) as u64;
+    for sequence in 1..=fit + 1 {
+        session.ask(sequence, Body::SendItems(send.clone()));
+    }
+    for sequence in 1..=fit {
+        served(&mut session, sequence).await?;
+    }
+    exceeds(&mut session, fit + 1).await?;
+    acknowledging(&session, fit + 2, fit, Body::SendItems(send));
+    served(&mut session, fit + 2).await
+}
+
+async fn room_deleted_under_its_session(place: &Place) -> Result<()> {
+    let room = "rooms/short-lived";
+    make_room(&place.client, room).await?;
+    let (mut session, _) = place.admin.attach(hello(room, &[])).await?;
+    place.client.delete_room(DeleteRoomRequest { name: room.into(), ..Default::default() }).await?;
+    let gone = refused(Code::NotFound, Reason::RoomNotFound);
+    gone.check(&session.refusal().await?)?;
+    let error = place.admin.attach(hello(room, &[])).await.err().context("attached")?;
+    gone.check(&error.into())?;
+    // The name is free at once, and the new room is another one.
+    make_room(&place.client, room).await
+}
+
+async fn frames_behind_a_fatal_one(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/behind";
+    let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
+    session.ask(1, Body::SendItems(send(queue, 1)));
+    served(&mut session, 1).await?;
+    session.send_bytes(vec![0xff; 40]);
+    session.ask(2, Body::SendItems(send(queue, 1)));
+    refused(Code::InvalidArgument, Reason::Malformed).check(&session.refusal().await?)?;
+    ensure!(ready(place, queue).await? == 1, "a frame behind the malformed one had its effect");
+    Ok(())
+}
+
+async fn update_after_another(place: &Place) -> Result<()> {
+    let room = "rooms/contested";
+    make_room(&place.client, room).await?;
+    let get = GetRoomRequest { name: room.into(), ..Default::default() };
+    let etag = place.client.get_room(get.clone()).await?.room.context("no room")?.etag;
+    let update = |author: &str| UpdateRoomRequest {
+        name: room.into(),
+        metadata: [("author".to_owned(), author.to_owned())].into(),
+        etag: etag.clone(),
+        ..Default::default()
+    };
+    place.client.update_room(update("first")).await?;
+    let error = place.client.update_room(update("second")).await.err().context("overwritten")?;
+    refused(Code::Aborted, Reason::EtagMismatch).check(&error)?;
+    let metadata = place.client.get_room(get).await?.room.context("no room")?.metadata;
+    ensure!(metadata["author"] == "first", "{metadata:?}");
+    Ok(())
+}
+
+/// Neither listener minds; it hangs up.
+async fn bytes_that_are_no_http(place: &Place) -> Result<()> {
+    for address in [&place.gateway_address, &place.host_address] {
+        let noise: Vec<u8> = (0..4_096_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for bytes in [noise.as_slice(), b"GET / HTTP/1.1\r\nhost: here\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"] {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(bytes).await?;
+            stream.shutdown().await?;
+            // Whatever it answers, it comes to an end. It may also reset the connection, having unread bytes.
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+        }
+    }
+    Ok(())
+}
+
+fn hello(room: &str, resume_token: &[u8]) -> Hello {
+    Hello { room: room.into(), resume_token: resume_token.to_vec().into(), ..Default::default() }
+}
+
+async fn served(session: &mut RawSession, sequence: u64) -> Result<()> {
+    session.reply(sequence).await?.map(|_| ()).with_context(|| format!("frame {sequence}"))
+}
+
+async fn still_there(session: &mut RawSession) -> Result<()> {
+    session.ask(2, Body::GetRoom(GetRoomRequest { name: ROOM.into(), ..Default::default() }));
+    served(session, 2).await.context("the owner's session was harmed")
+}
+
+async fn exceeds(session: &mut RawSession, sequence: u64) -> Result<()> {
+    let error: ClientError = session.reply(sequence).await?.err().context("the window has no end")?;
+    refused(Code::ResourceExhausted, Reason::WindowExceeded).check(&error)
+}
+
+/// Acknowledges in a frame of its own and asks on.
+fn acknowledging(session: &RawSession, sequence: u64, acknowledged: u64, body: Body) {
+    session.send(&ClientFrame { acknowledged, ..Default::default() });
+    session.ask(sequence, body);
+}
+
+async fn results(place: &Place, request: AckDeliveriesRequest) -> Result<Vec<AckResult>> {
+    Ok(place.client.ack_deliveries(request).await?.results().collect())
+}
+
+async fn ready(place: &Place, queue: &str) -> Result<u64> {
+    let request = GetQueueRequest { name: queue.into(), ..Default::default() };
+    Ok(place.client.get_queue(request).await?.queue.context("no queue")?.ready_count)
+}
+
+async fn leased(place: &Place, queue: &str) -> Result<u64> {
+    let request = GetQueueRequest { name: queue.into(), ..Default::default() };
+    Ok(place.client.get_queue(request).await?.queue.context("no queue")?.leased_count)
+}
