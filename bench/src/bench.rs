@@ -8,7 +8,8 @@ use conclave_tests::cluster::{Cluster, eventually};
 use tokio::time::Instant;
 
 use crate::host_status::HostStatus;
-use crate::probe::Probe;
+use crate::load::Tally;
+use crate::probe::{Probe, Used};
 
 pub const HOSTS: usize = 3;
 /// As many as the targets for idle hosts name; every other figure is taken beside them.
@@ -87,10 +88,18 @@ impl Bench {
         Ok(sessions)
     }
 
-    /// Reads what everything has used so far, with the processes named by what they do for `room`.
-    pub async fn probe(&self, room: &str) -> Result<Probe<'_>> {
-        let leader = self.cluster.leader_of(room).await?;
-        Probe::begin(&self.hosts, self.processes(Some(leader))?, leader).await
+    /// Waits for the round to pass and returns what it used.
+    pub async fn watch(&self, tally: &Tally, leader: usize) -> Result<Used> {
+        tokio::time::sleep_until(tally.span.from).await;
+        let probe = self.probe(tally, leader).await?;
+        tokio::time::sleep_until(tally.span.until).await;
+        probe.end().await
+    }
+
+    /// Reads what everything has used and done so far; processes are named by what they are to the room that `leader`
+    /// leads.
+    pub async fn probe<'a>(&'a self, tally: &'a Tally, leader: usize) -> Result<Probe<'a>> {
+        Probe::begin(&self.hosts, self.processes(Some(leader))?, leader, tally).await
     }
 
     /// Names and process ids; `leader` first among the hosts.

@@ -1,6 +1,8 @@
 //! Closed loop: a session keeps its window full until the round is over.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -16,29 +18,37 @@ pub const ITEM_BYTES: usize = 128;
 /// Latency is kept to a microsecond and three digits, up to a minute.
 const LONGEST_US: u64 = 60_000_000;
 
-/// What the sessions of a round did within it.
+/// Operations done by all sessions so far, whether the round counts yet or not.
+pub type Progress = Arc<AtomicU64>;
+
+/// What one session of a round did.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    span: Span,
-    pub operations: u64,
+    pub span: Span,
+    done: Progress,
+    /// Of operations that ended within the round.
     pub latency_us: Histogram<u64>,
 }
 
 impl Tally {
-    pub fn new(span: Span) -> Tally {
+    pub fn new(span: Span, done: Progress) -> Tally {
         let latency_us = Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are in order");
-        Tally { span, operations: 0, latency_us }
+        Tally { span, done, latency_us }
+    }
+
+    /// Operations of all sessions, since the first began.
+    pub fn done_by_all(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     pub fn done(&mut self, begun: Instant, now: Instant) {
+        self.done.fetch_add(1, Ordering::Relaxed);
         if self.span.holds(now) {
-            self.operations += 1;
             self.latency_us.saturating_record((now - begun).as_micros() as u64);
         }
     }
 
     pub fn add(&mut self, other: &Tally) {
-        self.operations += other.operations;
         self.latency_us.add(&other.latency_us).expect("the bounds are the same");
     }
 }
@@ -54,11 +64,11 @@ pub fn request(room: &str, queue: &str, items: usize) -> SendItemsRequest {
 }
 
 /// Keeps `window` sends in flight until the round is over, then waits for the last.
-pub async fn closed(session: Session, request: SendItemsRequest, window: usize, span: Span) -> Result<Tally> {
-    let mut tally = Tally::new(span);
+pub async fn closed(session: Session, request: SendItemsRequest, window: usize, mut tally: Tally) -> Result<Tally> {
+    let until = tally.span.until;
     let mut flying: VecDeque<(Instant, Reply<SendItemsResponse>)> = VecDeque::with_capacity(window);
     let mut now = Instant::now();
-    while now < span.until {
+    while now < until {
         while flying.len() < window {
             flying.push_back((now, session.send_items(request.clone())));
         }

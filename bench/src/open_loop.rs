@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::bench::{Bench, Span};
-use crate::load::{Tally, request};
+use crate::load::{Progress, Tally, request};
 use crate::probe::Round;
 use crate::report::Row;
 
@@ -42,22 +42,19 @@ pub async fn run(bench: &Bench) -> Result<Vec<Row>> {
 
 async fn round(bench: &Bench, room: &str, rate: u32) -> Result<Round> {
     let sessions: Vec<_> = bench.sessions(room, SESSIONS).await?.into_iter().map(Arc::new).collect();
-    let span = Span::after_warm_up()?;
+    let leader = bench.cluster.leader_of(room).await?;
+    let mut tally = Tally::new(Span::after_warm_up()?, Progress::default());
     let (dues, replies): (Vec<_>, Vec<_>) = sessions.iter().map(|_| mpsc::channel(MAX_BEHIND)).unzip();
-    let tasks: Vec<_> = replies.into_iter().map(|replies| tokio::spawn(collect(replies, span))).collect();
-    let request = request(room, "items", 1);
+    let tasks: Vec<_> = replies.into_iter().map(|replies| tokio::spawn(collect(replies, tally.clone()))).collect();
+    let (request, until) = (request(room, "items", 1), tally.span.until);
     let pacer = thread::Builder::new().name("pacer".into());
-    let pacer = pacer.spawn(move || pace(&sessions, &dues, &request, rate, span))?;
-    tokio::time::sleep_until(span.from).await;
-    let probe = bench.probe(room).await?;
-    tokio::time::sleep_until(span.until).await;
-    let used = probe.end().await?;
-    let mut tally = Tally::new(span);
+    let pacer = pacer.spawn(move || pace(&sessions, &dues, &request, rate, until))?;
+    let used = bench.watch(&tally, leader).await?;
     for task in tasks {
         tally.add(&task.await??);
     }
     pacer.join().map_err(|_| anyhow::anyhow!("the pacing thread panicked"))??;
-    Ok(Round::of(tally, used))
+    Ok(Round { latency_us: tally.latency_us, used })
 }
 
 /// Sends when it is time to, session after session, until the round is over.
@@ -66,13 +63,13 @@ fn pace(
     dues: &[mpsc::Sender<Due>],
     request: &SendItemsRequest,
     rate: u32,
-    span: Span,
+    until: Instant,
 ) -> Result<()> {
     let begun = Instant::now();
     let mut sent: u32 = 0;
     loop {
         let due = begun + Duration::from_secs(1) * sent / rate;
-        if due >= span.until {
+        if due >= until {
             return Ok(());
         }
         let early = due.saturating_duration_since(Instant::now());
@@ -86,8 +83,7 @@ fn pace(
     }
 }
 
-async fn collect(mut replies: mpsc::Receiver<Due>, span: Span) -> Result<Tally> {
-    let mut tally = Tally::new(span);
+async fn collect(mut replies: mpsc::Receiver<Due>, mut tally: Tally) -> Result<Tally> {
     while let Some((due, reply)) = replies.recv().await {
         reply.await?;
         tally.done(due, Instant::now());

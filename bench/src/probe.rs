@@ -13,6 +13,8 @@ use crate::usage::{MachineUsage, Usage};
 pub struct Probe<'a> {
     hosts: &'a [HostStatus],
     leader: usize,
+    tally: &'a Tally,
+    operations: u64,
     at: Instant,
     usage: Usage,
     machine: MachineUsage,
@@ -23,6 +25,8 @@ pub struct Probe<'a> {
 #[derive(Debug, Clone)]
 pub struct Used {
     pub seconds: f64,
+    /// Done in these seconds.
+    pub operations: u64,
     /// Processor seconds by process.
     pub cpu: Vec<(String, f64)>,
     /// Share of the machine that others took: compilers, the kernel's own threads.
@@ -31,29 +35,34 @@ pub struct Used {
     pub all_hosts: Counters,
 }
 
-/// A round: what was done, how long each took, what it used.
+/// A round: how long each operation took, and what all used.
 #[derive(Debug, Clone)]
 pub struct Round {
-    pub operations: u64,
     pub latency_us: Histogram<u64>,
     pub used: Used,
 }
 
 impl<'a> Probe<'a> {
-    pub async fn begin(hosts: &'a [HostStatus], processes: Vec<(String, u32)>, leader: usize) -> Result<Probe<'a>> {
+    pub async fn begin(
+        hosts: &'a [HostStatus],
+        processes: Vec<(String, u32)>,
+        leader: usize,
+        tally: &'a Tally,
+    ) -> Result<Probe<'a>> {
         let counters = read(hosts).await?;
         let (usage, machine) = (Usage::read(&processes)?, MachineUsage::read()?);
-        Ok(Probe { hosts, leader, at: Instant::now(), usage, machine, counters })
+        Ok(Probe { hosts, leader, tally, operations: tally.done_by_all(), at: Instant::now(), usage, machine, counters })
     }
 
     pub async fn end(self) -> Result<Used> {
         let seconds = self.at.elapsed().as_secs_f64();
+        let operations = self.tally.done_by_all() - self.operations;
         let cpu = self.usage.since()?;
         let own: f64 = cpu.iter().map(|(_, seconds)| seconds).sum();
         let others = self.machine.share_of_others(own)?;
         let now = read(self.hosts).await?;
         let grown: Vec<Counters> = now.iter().zip(&self.counters).map(|(now, before)| now.since(before)).collect();
-        Ok(Used { seconds, cpu, others, leader: grown[self.leader].clone(), all_hosts: sum(&grown) })
+        Ok(Used { seconds, operations, cpu, others, leader: grown[self.leader].clone(), all_hosts: sum(&grown) })
     }
 }
 
@@ -72,12 +81,8 @@ pub fn median(mut rounds: Vec<Round>) -> Round {
 }
 
 impl Round {
-    pub fn of(tally: Tally, used: Used) -> Round {
-        Round { operations: tally.operations, latency_us: tally.latency_us, used }
-    }
-
     pub fn rate(&self) -> f64 {
-        self.operations as f64 / self.used.seconds
+        self.used.operations as f64 / self.used.seconds
     }
 
     /// Where a round's figures come from, for every row of it.
@@ -87,7 +92,7 @@ impl Round {
 
     /// Rows of what one operation cost.
     pub fn costs(&self, work: &str, config: &str, budget: &Budget) -> Vec<Row> {
-        let per_operation = |value: f64| value / self.operations.max(1) as f64;
+        let per_operation = |value: f64| value / self.used.operations.max(1) as f64;
         let row = |what: &str, value: f64, unit: &str| Row::new(&format!("{work}: {what}"), config, value, unit);
         let mut rows = Vec::new();
         let mut total = 0.0;

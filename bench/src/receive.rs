@@ -1,8 +1,6 @@
 //! Receive and confirmed ack: consumers empty a queue that was filled before.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -14,7 +12,7 @@ use conclave_proto::v1::{
 use tokio::time::Instant;
 
 use crate::bench::{Bench, ROUNDS, Span};
-use crate::load::{Tally, request};
+use crate::load::{Progress, Tally, request};
 use crate::probe::{Budget, Round, median};
 use crate::report::Row;
 
@@ -49,20 +47,20 @@ async fn round(bench: &Bench, queue: &str) -> Result<Round> {
     if let Some(sender) = sessions.pop() {
         fill(sender, request(ROOM, queue, BATCH)).await?;
     }
-    let acked = Arc::new(AtomicU64::new(0));
+    let leader = bench.cluster.leader_of(ROOM).await?;
     let begun = Instant::now();
     let span = Span { from: begun, until: begun + LONGEST_ROUND };
-    let probe = bench.probe(ROOM).await?;
+    let mut tally = Tally::new(span, Progress::default());
+    let probe = bench.probe(&tally, leader).await?;
     let parent = format!("rooms/{ROOM}/queues/{queue}");
-    let consumers = sessions.into_iter().map(|session| consume(session, parent.clone(), acked.clone(), span));
+    let consumers = sessions.into_iter().map(|session| consume(session, parent.clone(), tally.clone()));
     let tallies = futures::future::try_join_all(consumers).await?;
     let used = probe.end().await?;
-    let mut tally = Tally::new(span);
     for other in &tallies {
         tally.add(other);
     }
-    ensure!(tally.operations == ITEMS as u64, "{} of {ITEMS} items were acknowledged", tally.operations);
-    Ok(Round::of(tally, used))
+    ensure!(used.operations == ITEMS as u64, "{} of {ITEMS} items were acknowledged", used.operations);
+    Ok(Round { latency_us: tally.latency_us, used })
 }
 
 async fn fill(sender: Session, request: SendItemsRequest) -> Result<()> {
@@ -85,16 +83,15 @@ async fn fill(sender: Session, request: SendItemsRequest) -> Result<()> {
 }
 
 /// Receives and acknowledges until the consumers together have everything, or the round has lasted too long.
-async fn consume(session: Session, parent: String, acked: Arc<AtomicU64>, span: Span) -> Result<Tally> {
+async fn consume(session: Session, parent: String, mut tally: Tally) -> Result<Tally> {
     let receive = ReceiveItemsRequest {
         parent: parent.clone(),
         max_items: BATCH as u32,
         wait: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }),
         ..Default::default()
     };
-    let mut tally = Tally::new(span);
     let mut flying = VecDeque::new();
-    while acked.load(Ordering::Relaxed) < ITEMS as u64 && Instant::now() < span.until {
+    while tally.done_by_all() < ITEMS as u64 && Instant::now() < tally.span.until {
         let received = session.receive_items(receive.clone()).await?;
         if !received.deliveries.is_empty() {
             let deliveries = received.deliveries.into_iter().filter_map(|delivery| delivery.id).collect();
@@ -102,11 +99,11 @@ async fn consume(session: Session, parent: String, acked: Arc<AtomicU64>, span: 
             flying.push_back((Instant::now(), session.ack_deliveries(ack)));
         }
         while flying.len() > ACKS_IN_FLIGHT {
-            confirm(&mut flying, &mut tally, &acked).await?;
+            confirm(&mut flying, &mut tally).await?;
         }
     }
     while !flying.is_empty() {
-        confirm(&mut flying, &mut tally, &acked).await?;
+        confirm(&mut flying, &mut tally).await?;
     }
     session.close().await;
     Ok(tally)
@@ -115,7 +112,6 @@ async fn consume(session: Session, parent: String, acked: Arc<AtomicU64>, span: 
 async fn confirm(
     flying: &mut VecDeque<(Instant, Reply<AckDeliveriesResponse>)>,
     tally: &mut Tally,
-    acked: &AtomicU64,
 ) -> Result<()> {
     let Some((begun, reply)) = flying.pop_front() else { return Ok(()) };
     let reply = reply.await?;
@@ -123,7 +119,6 @@ async fn confirm(
     for result in reply.results {
         ensure!(result == Acked::Acked as i32, "a delivery was {:?}, not acked", Acked::try_from(result));
         tally.done(begun, now);
-        acked.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::bench::{Bench, ROUNDS, Span};
-use crate::load::{Tally, closed, request};
+use crate::load::{Progress, Tally, closed, request};
 use crate::probe::{Budget, Round, median};
 use crate::report::{Row, Target};
 
@@ -60,19 +60,14 @@ async fn rounds(bench: &Bench, room: &str, sessions: usize, window: usize) -> Re
 
 async fn round(bench: &Bench, room: &str, sessions: usize, window: usize) -> Result<Round> {
     let sessions = bench.sessions(room, sessions).await?;
-    let span = Span::after_warm_up()?;
+    let leader = bench.cluster.leader_of(room).await?;
+    let mut tally = Tally::new(Span::after_warm_up()?, Progress::default());
     let request = request(room, QUEUE, 1);
-    let tasks: Vec<_> = sessions
-        .into_iter()
-        .map(|session| tokio::spawn(closed(session, request.clone(), window, span)))
-        .collect();
-    tokio::time::sleep_until(span.from).await;
-    let probe = bench.probe(room).await?;
-    tokio::time::sleep_until(span.until).await;
-    let used = probe.end().await?;
-    let mut tally = Tally::new(span);
+    let send = |session| tokio::spawn(closed(session, request.clone(), window, tally.clone()));
+    let tasks: Vec<_> = sessions.into_iter().map(send).collect();
+    let used = bench.watch(&tally, leader).await?;
     for task in tasks {
         tally.add(&task.await??);
     }
-    Ok(Round::of(tally, used))
+    Ok(Round { latency_us: tally.latency_us, used })
 }

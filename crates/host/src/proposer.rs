@@ -4,6 +4,7 @@
 //! order of the queue is the order of the log, and batching needs no timer: it is as wide as a round trip is long.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_proto::log::encode_batch;
 use conclave_raft::{Group, LeaderTerm, ProposeError};
@@ -11,7 +12,7 @@ use conclave_room::{Command, Operation, Outcome};
 use conclave_types::limits::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::error;
 
 use crate::shard_time::ShardTime;
 
@@ -136,26 +137,32 @@ async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<P
     }
     let payload = encode_batch(time.stamp(), &commands);
     drop(commands);
-    let (failure, goes_on) = match group.propose(payload, Some(term)).await {
-        Ok(reply) => match reply.downcast::<Vec<Outcome>>() {
-            Ok(outcomes) => {
-                answer(waiting, *outcomes);
-                return true;
-            }
-            Err(_) => {
-                warn!("a reply of another kind came from the state machine");
-                (Unproposed::Unknown, false)
-            }
-        },
-        Err(ProposeError::NotLeader { .. }) => (Unproposed::NotLeader, false),
-        Err(ProposeError::Overloaded) => (Unproposed::Overloaded, true),
-        Err(ProposeError::Unknown | ProposeError::Stopped) => (Unproposed::Unknown, false),
+    let failure = loop {
+        match group.propose(payload.clone(), Some(term)).await {
+            Ok(reply) => match reply.downcast::<Vec<Outcome>>() {
+                Ok(outcomes) => {
+                    answer(waiting, *outcomes);
+                    return true;
+                }
+                Err(_) => {
+                    error!("a reply of another kind came from the state machine");
+                    break Unproposed::Unknown;
+                }
+            },
+            // Tried again, never given up: what is queued behind it must not overtake it.
+            Err(ProposeError::Overloaded) => tokio::time::sleep(OVERLOADED_PAUSE).await,
+            Err(ProposeError::NotLeader { .. }) => break Unproposed::NotLeader,
+            Err(ProposeError::Unknown | ProposeError::Stopped) => break Unproposed::Unknown,
+        }
     };
     for (_, waiter) in waiting {
         let _ = waiter.send(Err(failure.clone()));
     }
-    goes_on
+    false
 }
+
+/// Before an entry that the group was too busy for is tried again.
+const OVERLOADED_PAUSE: Duration = Duration::from_millis(5);
 
 fn answer(waiting: Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Unproposed>>)>, outcomes: Vec<Outcome>) {
     let mut outcomes = outcomes.into_iter();

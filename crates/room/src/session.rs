@@ -37,6 +37,9 @@ pub(crate) struct SessionRecord {
     pub owner: ParticipantName,
     /// Frames of lower attachments are fenced off.
     pub attachment: AttachmentNumber,
+    /// The highest attachment that a durable frame came with. An attach may present this one or a later one: while a
+    /// newer attachment has done nothing, its Welcome may have been lost, and then its token is in nobody's hands.
+    pub used: AttachmentNumber,
     /// The highest sequence of a durable frame.
     pub last: Sequence,
     /// The client holds every durable reply up to here.
@@ -61,7 +64,8 @@ impl SessionRecord {
         let active = state.clock();
         let due = active.plus_ms(SESSION_EXPIRY_MS);
         state.schedule(due, &Due::Session(room, session));
-        SessionRecord { owner, attachment, last: Sequence(0), acknowledged: Sequence(0), active, due, kept: Vec::new() }
+        let (last, acknowledged) = (Sequence(0), Sequence(0));
+        SessionRecord { owner, attachment, used: attachment, last, acknowledged, active, due, kept: Vec::new() }
     }
 
     /// Forgets the outcomes that the client holds.
@@ -92,6 +96,7 @@ impl Record for SessionRecord {
     fn write(&self, writer: &mut Writer) {
         writer.bytes(self.owner.as_bytes());
         writer.varint(self.attachment.0);
+        writer.varint(self.used.0);
         writer.varint(self.last.0);
         writer.varint(self.acknowledged.0);
         writer.time(self.active);
@@ -107,6 +112,7 @@ impl Record for SessionRecord {
         let mut record = SessionRecord {
             owner: reader.participant()?,
             attachment: AttachmentNumber(reader.varint()?),
+            used: AttachmentNumber(reader.varint()?),
             last: reader.sequence()?,
             acknowledged: reader.sequence()?,
             active: reader.time()?,
@@ -129,14 +135,15 @@ mod tests {
     fn record_bytes_are_as_they_were_first_stored() {
         let record = SessionRecord {
             owner: "ann".parse().unwrap(),
-            attachment: AttachmentNumber(1),
+            attachment: AttachmentNumber(2),
+            used: AttachmentNumber(1),
             last: Sequence(2),
             acknowledged: Sequence(3),
             active: Timestamp(4),
             due: Timestamp(5),
             kept: vec![KeptRange { first: Sequence(6), last: Sequence(8), count: 2 }],
         };
-        assert_eq!(&record.encode()[..], b"\x01\x03ann\x01\x02\x03\x04\x05\x06\x08\x02");
+        assert_eq!(&record.encode()[..], b"\x01\x03ann\x02\x01\x02\x03\x04\x05\x06\x08\x02");
         assert_eq!(SessionRecord::decode(record.encode()), Ok(record));
     }
 }

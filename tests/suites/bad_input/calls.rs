@@ -258,7 +258,7 @@ fn tokens(place: &Place) -> Vec<Call> {
     let grants = json!([{"name": "api", "scope": {"admin": {}}}, {"name": "api", "scope": {"rooms": {}}}]);
     let (missing, wrong) = (Reason::TokenMissing, Reason::TokenInvalid);
     vec![
-        get("no token", As::Nobody, missing),
+        get("no token", As::Nobody, wrong),
         get("an empty token", As::Authorization("Bearer ".into()), missing),
         get("another scheme", As::Authorization("Basic YWRtaW46YWRtaW4=".into()), wrong),
         get("a token that is none", bearer(Ok("let-me-in".into())), wrong),

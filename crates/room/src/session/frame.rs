@@ -34,6 +34,7 @@ fn repeat(state: &mut State<'_>, frame: SessionFrame, mut record: SessionRecord)
     } else {
         None
     };
+    record.used = record.used.max(frame.attachment);
     record.active = state.clock();
     record.acknowledge(state, frame.room, frame.session, frame.acknowledged);
     state.set_session(frame.room, frame.session, Some(record));
@@ -49,6 +50,7 @@ fn first_time(state: &mut State<'_>, frame: SessionFrame, operation: Operation) 
         None => SessionRecord::begin(state, room, session, owner, attachment),
     };
     record.attachment = record.attachment.max(attachment);
+    record.used = record.used.max(attachment);
     record.last = sequence;
     record.active = state.clock();
     // A client cannot hold the reply of the frame it is sending.

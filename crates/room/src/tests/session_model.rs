@@ -43,7 +43,7 @@ proptest! {
     fn each_sequence_takes_effect_at_most_once_and_in_order(steps in prop::collection::vec(step(), 1..60)) {
         let mut shard = Shard::with_room();
         let mut expected = Vec::new();
-        let (mut first, mut attachment, mut last, mut acknowledged) = (BTreeMap::new(), 0, 0, 0);
+        let (mut first, mut attachment, mut used, mut last, mut acknowledged) = (BTreeMap::new(), 0, 0, 0, 0);
         let mut entry = Vec::new();
         for step in steps.into_iter().chain([Step::EndOfEntry]) {
             match step {
@@ -58,7 +58,8 @@ proptest! {
                             Step::Frame { attachment: of, .. } if of < attachment => {
                                 prop_assert_eq!(outcome, Outcome::Refused(Refusal::Superseded));
                             }
-                            Step::Frame { sequence, acknowledged: held, .. } if sequence <= last => {
+                            Step::Frame { attachment: of, sequence, acknowledged: held } if sequence <= last => {
+                                used = used.max(of);
                                 let kept = first.get(&sequence).filter(|_| sequence > acknowledged);
                                 let not_applied = Outcome::Refused(Refusal::NotApplied);
                                 prop_assert_eq!(&outcome, kept.unwrap_or(&not_applied));
@@ -68,15 +69,16 @@ proptest! {
                                 prop_assert!(matches!(outcome, Outcome::Sent { .. }), "{:?}", outcome);
                                 first.insert(sequence, outcome);
                                 expected.push(sequence.to_string());
-                                (attachment, last) = (attachment.max(of), sequence);
+                                (attachment, used, last) = (attachment.max(of), used.max(of), sequence);
                                 acknowledged = acknowledged.max(held.min(sequence - 1));
                             }
-                            Step::Attach { presented } if presented < attachment => {
+                            Step::Attach { presented } if presented < used => {
                                 prop_assert_eq!(outcome, Outcome::Refused(Refusal::Superseded));
                             }
                             Step::Attach { presented } => {
                                 prop_assert!(matches!(outcome, Outcome::Attached { .. }), "{:?}", outcome);
-                                attachment = presented + 1;
+                                used = used.max(if attachment == 0 { presented } else { 0 });
+                                attachment = attachment.max(presented) + 1;
                             }
                             Step::EndOfEntry | Step::Wait(_) => {}
                         }

@@ -83,10 +83,21 @@ fn an_older_attachment_is_fenced_off() {
     let before = shard.tables.dump();
     assert_eq!(shard.run(frame_of(1, 2, 0, send(&["b"]))), SUPERSEDED);
     assert_eq!(shard.run(frame_of(1, 1, 0, send(&["a"]))), SUPERSEDED);
-    assert_eq!(shard.run(attach(1, START, true)), SUPERSEDED);
     assert_eq!(shard.tables.dump(), before);
     assert!(matches!(shard.run(frame_of(2, 2, 0, send(&["b"]))), Outcome::Sent { first_item: 2, .. }));
+    assert_eq!(shard.run(attach(1, START, true)), SUPERSEDED);
     assert_eq!(shard.run(attach(2, START, false)), attached(3));
+}
+
+#[test]
+fn a_token_whose_welcome_was_lost_attaches_again() {
+    let mut shard = Shard::with_room();
+    shard.run(frame_of(1, 1, 0, send(&["a"])));
+    assert_eq!(shard.run(attach(1, START, true)), attached(2));
+    assert_eq!(shard.run(attach(1, START, true)), attached(3));
+    assert_eq!(shard.run(frame_of(2, 2, 0, send(&["b"]))), SUPERSEDED);
+    assert!(matches!(shard.run(frame_of(3, 2, 0, send(&["b"]))), Outcome::Sent { first_item: 2, .. }));
+    assert_eq!(shard.run(attach(2, START, true)), SUPERSEDED);
 }
 
 #[test]
