@@ -2,8 +2,8 @@
 //!
 //! The proper client refuses most of what this one sends before it leaves; here the cluster has to.
 
-use bytes::{Buf, BufMut, Bytes};
 use anyhow::{Context, Result, bail, ensure};
+use bytes::{Buf, BufMut, Bytes};
 use conclave_client::ClientError;
 use conclave_proto::v1::server_frame::Body as Reply;
 use conclave_proto::v1::{ClientFrame, Hello, ServerFrame, Welcome, client_frame};
@@ -44,6 +44,13 @@ impl RawClient {
     /// The same connection with this token.
     pub fn with_token(&self, token: &str) -> Result<RawClient> {
         self.with_authorization(&format!("Bearer {token}"))
+    }
+
+    /// The same connection and headers with one more.
+    pub fn with_text(&self, key: &'static str, value: &str) -> Result<RawClient> {
+        let mut other = self.clone();
+        other.metadata.insert(key, value.parse().with_context(|| format!("{key}: {value:?}"))?);
+        Ok(other)
     }
 
     /// The same connection and headers with one more, whose key ends in `-bin`.

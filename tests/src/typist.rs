@@ -10,6 +10,7 @@ use conclave_client::{Client, Session};
 use conclave_proto::v1::ack_deliveries_response::Result as AckResult;
 use conclave_proto::v1::{
     AckDeliveriesRequest, AckDeliveriesResponse, Delivery, NewItem, ReceiveItemsRequest, SendItemsRequest,
+    SendItemsResponse,
 };
 use futures::StreamExt;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
@@ -29,23 +30,25 @@ const LEASE: Duration = Duration::from_secs(300);
 /// position.
 pub async fn type_in(session: &Session, queue: &str, transactions: &[Transaction], progress: &Progress) -> Result<()> {
     let mut replies = FuturesOrdered::new();
+    let mut remaining = transactions.iter();
     let mut next_item = 1;
-    for transaction in transactions {
-        let request = SendItemsRequest {
-            parent: queue.to_owned(),
-            items: vec![NewItem { body: serde_json::to_vec(&transaction.patches)?.into(), ..Default::default() }],
-            ..Default::default()
-        };
-        session.ready().await;
-        replies.push_back(session.send_items(request));
-        while let Some(Some(reply)) = futures::FutureExt::now_or_never(replies.next()) {
-            next_item = check_position(reply.context("a send failed")?.first_item, next_item)?;
-            progress.note(1);
+    while remaining.len() > 0 || !replies.is_empty() {
+        tokio::select! {
+            Some(reply) = replies.next(), if !replies.is_empty() => {
+                let reply: SendItemsResponse = Result::context(reply, "a send failed")?;
+                next_item = check_position(reply.first_item, next_item)?;
+                progress.note(1);
+            }
+            () = session.ready(), if remaining.len() > 0 => {
+                let Some(transaction) = remaining.next() else { continue };
+                let body = serde_json::to_vec(&transaction.patches)?.into();
+                replies.push_back(session.send_items(SendItemsRequest {
+                    parent: queue.to_owned(),
+                    items: vec![NewItem { body, ..Default::default() }],
+                    ..Default::default()
+                }));
+            }
         }
-    }
-    while let Some(reply) = replies.next().await {
-        next_item = check_position(reply.context("a send failed")?.first_item, next_item)?;
-        progress.note(1);
     }
     Ok(())
 }

@@ -170,7 +170,8 @@ async fn hosts_refuse_it(data: &Path) -> Result<()> {
     let host = data.join("host-0");
     let host = host.to_str().context("a path")?;
     let start = |hosts: &str, token: &str, listen: &str| {
-        let arguments = ["host", "--data", host, "--initial-hosts", hosts, "--cluster-token", token, "--listen", listen];
+        let arguments =
+            ["host", "--data", host, "--initial-hosts", hosts, "--cluster-token", token, "--listen", listen];
         arguments.map(str::to_owned)
     };
     let refused = async |arguments: &[String]| {
@@ -182,8 +183,8 @@ async fn hosts_refuse_it(data: &Path) -> Result<()> {
     ensure!(!other_token.contains(token), "the refusal tells the token");
     let other_founders = refused(&start(first, token, first)).await?;
     says(&other_founders, &["was started as host 1 of the initial hosts", &all, host])?;
-    let joining =
-        ["host", "--data", host, "--join", first, "--cluster-token", token, "--listen", "127.0.0.1:0"].map(str::to_owned);
+    let joining = ["host", "--data", host, "--join", first, "--cluster-token", token, "--listen", "127.0.0.1:0"]
+        .map(str::to_owned);
     says(&refused(&joining).await?, &["was started as host 1", "not to join a cluster"])?;
     let store = data.join("host-0/store");
     let store = store.to_str().context("a path")?;
@@ -268,9 +269,7 @@ async fn a_host_that_is_told_to_stop_hands_over_and_nobody_notices() -> Result<(
         let mut sent = 0_u64;
         let mut answered = 0_u64;
         // Until the host has ended, and then as long as one election would take to show.
-        let mut stopping = Box::pin(async {
-            cluster.stop_host(leader).await.map(|()| std::time::Instant::now())
-        });
+        let mut stopping = Box::pin(async { cluster.stop_host(leader).await.map(|()| std::time::Instant::now()) });
         let mut stopped_at = None;
         while stopped_at.is_none_or(|at: std::time::Instant| at.elapsed() < PAUSE_LIMIT) {
             while replies.len() < IN_FLIGHT {
@@ -292,6 +291,7 @@ async fn a_host_that_is_told_to_stop_hands_over_and_nobody_notices() -> Result<(
         }
         drop(stopping);
         let pause = progress.longest_gap();
+        eprintln!("{answered} items, longest pause {pause:?}");
         ensure!(pause < PAUSE_LIMIT, "the session paused {pause:?}\n{}", cluster.last_lines(20));
         ensure!(session.resumes() == 0, "the client's own stream was lost");
         let successor = cluster.leader_of("busy").await?;

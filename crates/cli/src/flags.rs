@@ -79,8 +79,8 @@ pub struct DevFlags {
     /// First project of a new cluster
     #[arg(long, default_value = "default")]
     pub project: String,
-    /// What is logged: a level or a filter
-    #[arg(long, default_value = "warn")]
+    /// What is logged: a level or a filter. The groups of a cluster that is being born complain until all are there
+    #[arg(long, default_value = "warn,openraft=error")]
     pub log: String,
 }
 

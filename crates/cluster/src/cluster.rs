@@ -174,11 +174,11 @@ impl Cluster {
     }
 
     /// Ends the tasks and waits for them. The metadata replica stays open: its owner is the node.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         self.cancelled.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Some(follower) = self.follower {
+        if let Some(follower) = &self.follower {
             follower.shutdown().await;
         }
     }

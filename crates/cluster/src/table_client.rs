@@ -68,7 +68,7 @@ impl TableClient {
         self.leaders.clone()
     }
 
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         self.cancelled.cancel();
         self.tasks.close();
         self.tasks.wait().await;

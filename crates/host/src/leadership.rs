@@ -81,14 +81,11 @@ async fn run_timer(leading: Arc<Leading>, mut next_due: watch::Receiver<Option<T
             changed = next_due.changed() => if changed.is_err() { return },
             () = reached => {
                 let operation = Operation::Advance(Advance { limit: ADVANCE_LIMIT });
-                if let Err(reason) = leading.proposer.propose(Command { origin: Origin::Host, operation }).await {
-                    debug!(%reason, "due work waits");
-                    tokio::time::sleep(OVERLOADED_PAUSE).await;
+                if let Err(reason) = leading.proposer.propose_in_turn(Command { origin: Origin::Host, operation }).await {
+                    debug!(%reason, "due work is left to the next leader");
+                    return;
                 }
             }
         }
     }
 }
-
-/// How long due work waits when the shard is too busy to take it.
-const OVERLOADED_PAUSE: Duration = Duration::from_millis(20);

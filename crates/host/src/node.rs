@@ -21,7 +21,7 @@ use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNARY_BYTES};
 use futures::stream::{self, StreamExt};
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
@@ -77,7 +77,7 @@ pub enum HostError {
 
 /// A running host.
 pub struct Host {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     serving: Arc<Serving>,
     transport: Arc<GrpcTransport>,
     tasks: TaskTracker,
@@ -105,11 +105,12 @@ impl Host {
         let cluster =
             Cluster::start(options.cluster, options.token.clone(), folder, raft.clone(), engine.clone(), led_here)
                 .await?;
+        let cluster = Arc::new(cluster);
         let serving = Arc::new(Serving {
             shards: RwLock::default(),
             table: cluster.table(),
             clock: clock.clone(),
-            leadership_changed: Arc::new(Notify::new()),
+            leadership_changed: watch::channel(()).0,
         });
         let (tasks, serve, keep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
 
@@ -126,6 +127,7 @@ impl Host {
         let host = Host { cluster, serving, transport, tasks, serve, keep };
         host.spawn_server(listener, &raft, Admin { node, token: options.token, serving: host.serving.clone(), engine });
         host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
+        host.tasks.spawn(shards::activate_shards(host.serving.clone(), host.cluster.clone(), host.keep.clone()));
         host.spawn_keeper(keeper);
         Ok(host)
     }

@@ -10,14 +10,16 @@ use conclave_proto::log::encode_batch;
 use conclave_raft::{Group, LeaderTerm, ProposeError};
 use conclave_room::{Command, Operation, Outcome};
 use conclave_types::limits::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::shard_time::ShardTime;
 
-/// Proposals that wait for one shard. With more, unary calls are shed and sessions stop reading.
-pub const QUEUE_PROPOSALS: usize = 1_024;
+/// Commands of one shard that are queued or under way. With more, unary calls are shed and sessions stop reading, each
+/// waiting its turn: so one session's full window never stands before another's single frame. A few entries' worth is
+/// enough to keep entries full; more would only be latency.
+pub const MAX_QUEUED_COMMANDS: usize = 4_096;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,8 @@ pub enum Unproposed {
 
 struct Proposal {
     commands: Vec<Command>,
+    /// The queue's room that the commands take until they are answered.
+    room: OwnedSemaphorePermit,
     answer: oneshot::Sender<Result<Vec<Outcome>, Unproposed>>,
 }
 
@@ -44,32 +48,45 @@ pub type Outcomes = oneshot::Receiver<Result<Vec<Outcome>, Unproposed>>;
 /// Queues commands. Clones share the queue.
 #[derive(Clone)]
 pub struct Proposer {
-    queue: mpsc::Sender<Proposal>,
+    queue: mpsc::UnboundedSender<Proposal>,
+    room: Arc<Semaphore>,
 }
 
 impl Proposer {
     pub fn new() -> (Proposer, ProposerLoop) {
-        let (queue, proposals) = mpsc::channel(QUEUE_PROPOSALS);
-        (Proposer { queue }, ProposerLoop { proposals })
+        // Bounded by the room that each proposal holds.
+        let (queue, proposals) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(MAX_QUEUED_COMMANDS));
+        (Proposer { queue, room: room.clone() }, ProposerLoop { proposals, room })
     }
 
     /// Queues commands that go into one entry, waiting for room in the queue. Dropping the future queues nothing.
     pub async fn queue(&self, commands: Vec<Command>) -> Result<Outcomes, Unproposed> {
-        let permit = self.queue.reserve().await.map_err(|_| Unproposed::NotLeader)?;
-        let (answer, outcomes) = oneshot::channel();
-        permit.send(Proposal { commands, answer });
-        Ok(outcomes)
+        let count = commands.len().min(MAX_QUEUED_COMMANDS) as u32;
+        let room = self.room.clone().acquire_many_owned(count).await.map_err(|_| Unproposed::NotLeader)?;
+        self.send(commands, room)
     }
 
     /// Queues one command and waits for its outcome; refuses at once when the queue is full.
     pub async fn propose(&self, command: Command) -> Result<Outcome, Unproposed> {
-        let (answer, outcomes) = oneshot::channel();
-        self.queue.try_send(Proposal { commands: vec![command], answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unproposed::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => Unproposed::NotLeader,
+        let room = self.room.clone().try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => Unproposed::Overloaded,
+            TryAcquireError::Closed => Unproposed::NotLeader,
         })?;
-        let mut outcomes = outcome_of(outcomes).await?;
+        let mut outcomes = outcome_of(self.send(vec![command], room)?).await?;
         outcomes.pop().ok_or(Unproposed::Unknown)
+    }
+
+    /// As [`Proposer::propose`], but waits for room: for what the host does by itself, and for what a session waits for.
+    pub async fn propose_in_turn(&self, command: Command) -> Result<Outcome, Unproposed> {
+        let mut outcomes = outcome_of(self.queue(vec![command]).await?).await?;
+        outcomes.pop().ok_or(Unproposed::Unknown)
+    }
+
+    fn send(&self, commands: Vec<Command>, room: OwnedSemaphorePermit) -> Result<Outcomes, Unproposed> {
+        let (answer, outcomes) = oneshot::channel();
+        self.queue.send(Proposal { commands, room, answer }).map_err(|_| Unproposed::NotLeader)?;
+        Ok(outcomes)
     }
 }
 
@@ -80,7 +97,8 @@ pub async fn outcome_of(outcomes: Outcomes) -> Result<Vec<Outcome>, Unproposed> 
 
 /// The proposing side of the queue, driven by the leadership that owns it.
 pub struct ProposerLoop {
-    proposals: mpsc::Receiver<Proposal>,
+    proposals: mpsc::UnboundedReceiver<Proposal>,
+    room: Arc<Semaphore>,
 }
 
 impl ProposerLoop {
@@ -105,6 +123,7 @@ impl ProposerLoop {
                 break;
             }
         }
+        self.room.close();
         self.proposals.close();
         drop(held);
         while self.proposals.recv().await.is_some() {}
@@ -132,7 +151,7 @@ async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<P
     let mut commands = Vec::with_capacity(MAX_BATCH_COMMANDS);
     let mut waiting = Vec::with_capacity(batch.len());
     for proposal in batch {
-        waiting.push((proposal.commands.len(), proposal.answer));
+        waiting.push(Waiting { count: proposal.commands.len(), answer: proposal.answer, _room: proposal.room });
         commands.extend(proposal.commands);
     }
     let payload = encode_batch(time.stamp(), &commands);
@@ -155,8 +174,8 @@ async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<P
             Err(ProposeError::Unknown | ProposeError::Stopped) => break Unproposed::Unknown,
         }
     };
-    for (_, waiter) in waiting {
-        let _ = waiter.send(Err(failure.clone()));
+    for waiting in waiting {
+        let _ = waiting.answer.send(Err(failure.clone()));
     }
     false
 }
@@ -164,10 +183,17 @@ async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<P
 /// Before an entry that the group was too busy for is tried again.
 const OVERLOADED_PAUSE: Duration = Duration::from_millis(5);
 
-fn answer(waiting: Vec<(usize, oneshot::Sender<Result<Vec<Outcome>, Unproposed>>)>, outcomes: Vec<Outcome>) {
+/// Who waits for the outcomes of so many commands of an entry.
+struct Waiting {
+    count: usize,
+    answer: oneshot::Sender<Result<Vec<Outcome>, Unproposed>>,
+    _room: OwnedSemaphorePermit,
+}
+
+fn answer(waiting: Vec<Waiting>, outcomes: Vec<Outcome>) {
     let mut outcomes = outcomes.into_iter();
-    for (count, waiter) in waiting {
-        let _ = waiter.send(Ok(outcomes.by_ref().take(count).collect()));
+    for waiting in waiting {
+        let _ = waiting.answer.send(Ok(outcomes.by_ref().take(waiting.count).collect()));
     }
 }
 

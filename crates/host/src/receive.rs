@@ -82,7 +82,7 @@ async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredIte
         again: request.again,
     };
     let origin = Origin::Call { participant: request.participant.clone() };
-    match leading.proposer.propose(Command { origin, operation }).await.map_err(faults::unproposed)? {
+    match leading.proposer.propose_in_turn(Command { origin, operation }).await.map_err(faults::unproposed)? {
         Outcome::Leased { deliveries, revision } => Ok((deliveries, revision)),
         Outcome::Refused(refusal) => Err(refusal.into()),
         other => Err(faults::other_outcome("receive", &other)),

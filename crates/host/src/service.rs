@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use conclave_auth::{CLAIMS_HEADER, Claims};
-use conclave_cluster::ClusterTable;
+use conclave_cluster::{ClusterTable, ShardState};
 use conclave_proto::resource::{QueuePath, RoomPath};
 use conclave_room::{Command, Operation, Origin, Outcome};
 use conclave_types::{Clock, QueueName, RoomName, RoomUid, ShardId, Slot};
 use parking_lot::RwLock;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 
 use crate::admit;
@@ -31,7 +31,7 @@ pub struct Serving {
     pub table: watch::Receiver<Option<Arc<ClusterTable>>>,
     pub clock: Arc<dyn Clock>,
     /// Told whenever a shard begins or ends to be led here.
-    pub leadership_changed: Arc<Notify>,
+    pub leadership_changed: watch::Sender<()>,
 }
 
 /// The public services over one host's shards.
@@ -66,8 +66,14 @@ impl Serving {
         Ok(self.table.borrow().as_ref().ok_or_else(Fault::no_leader)?.shards.len() as u16)
     }
 
+    /// A shard that is hosted here. One that the table does not call active yet serves nobody: until then a replica that
+    /// lost its disk could be founded anew.
     pub fn shard(&self, id: ShardId) -> Result<Arc<Shard>, Fault> {
-        self.shards.read().get(&id).cloned().ok_or_else(Fault::stale_epoch)
+        let state = self.table.borrow().as_ref().and_then(|table| table.shard(id)).map(|shard| shard.state);
+        match state {
+            Some(ShardState::Active) => self.shards.read().get(&id).cloned().ok_or_else(Fault::stale_epoch),
+            Some(ShardState::Creating) | None => Err(Fault::no_leader()),
+        }
     }
 
     pub fn claims(&self, metadata: &MetadataMap) -> Result<Claims, Fault> {

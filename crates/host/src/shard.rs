@@ -7,7 +7,7 @@ use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, 
 use conclave_room::{RoomRecord, RoomState, TableError};
 use conclave_storage::Engine;
 use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -27,7 +27,7 @@ pub struct Shard {
     group: Group,
     engine: Arc<dyn Engine>,
     signals: Arc<MachineSignals>,
-    leadership_changed: Arc<Notify>,
+    leadership_changed: watch::Sender<()>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -36,12 +36,12 @@ pub struct Shard {
 pub struct ShardSeed {
     signals: Arc<MachineSignals>,
     engine: Arc<dyn Engine>,
-    leadership_changed: Arc<Notify>,
+    leadership_changed: watch::Sender<()>,
 }
 
 impl ShardSeed {
     /// `leadership_changed` is told whenever the shard begins or ends to be led here.
-    pub fn new(engine: Arc<dyn Engine>, leadership_changed: Arc<Notify>) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, leadership_changed: watch::Sender<()>) -> Self {
         ShardSeed { signals: Arc::default(), engine, leadership_changed }
     }
 
@@ -200,7 +200,7 @@ impl Shard {
         let leading = Leading::begin(self.group.clone(), term, time, due, &self.tasks);
         *self.signals.leading.write() = Some(leading);
         self.signals.tell_next_due(self.group_id(), &*self.engine);
-        self.leadership_changed.notify_one();
+        self.leadership_changed.send_replace(());
         info!(shard = self.id.0, term = term.term, "leading");
     }
 
@@ -208,7 +208,7 @@ impl Shard {
         let ended = self.signals.leading.write().take();
         if let Some(leading) = ended {
             leading.ended.cancel();
-            self.leadership_changed.notify_one();
+            self.leadership_changed.send_replace(());
             info!(shard = self.id.0, term = leading.term.term, "leadership ended");
         }
     }

@@ -114,8 +114,11 @@ fn openings(place: &Place) -> Vec<Case> {
         opened("a session with an expired token", Reason::TokenExpired).by(with(place.expired_token())),
         opened("a session with another project's token", Reason::TokenInvalid).by(with(place.token_of_other_project())),
         opened("a session at a host without claims", Reason::TokenMissing).by(place.host.clone()),
-        ends("a session with another room's token", vec![hello(ROOM)], of_other_room())
-            .by(with(place.token("guest", elsewhere, Rights::admin()))),
+        ends("a session with another room's token", vec![hello(ROOM)], of_other_room()).by(with(place.token(
+            "guest",
+            elsewhere,
+            Rights::admin(),
+        ))),
     ]
 }
 
@@ -172,21 +175,45 @@ fn requests(place: &Place) -> Vec<Case> {
     receive_none.create = Some(false);
     vec![
         ends(place, "a frame over 1 MiB", vec![huge], all_too_large("frame", MAX_FRAME_BYTES, huge_bytes)),
-        answers("an item over 256 KiB", Body::SendItems(large), too_large("items[0].body", MAX_ITEM_BYTES, MAX_ITEM_BYTES + 1)),
+        answers(
+            "an item over 256 KiB",
+            Body::SendItems(large),
+            too_large("items[0].body", MAX_ITEM_BYTES, MAX_ITEM_BYTES + 1),
+        ),
         answers("129 items", Body::SendItems(send(QUEUE, batch + 1)), too_large("items", batch, batch + 1)),
         answers("a send to another room", Body::SendItems(send(there, 1)), other()),
         answers("a receive from another room", Body::ReceiveItems(receive(there)), other()),
         answers("an acknowledgement in another room", Body::AckDeliveries(ack(there, &[(1, 1)])), other()),
-        answers("a read of another room", Body::GetRoom(GetRoomRequest { name: OTHER_ROOM.into(), ..Default::default() }), other()),
-        answers("an update of another room", Body::UpdateRoom(UpdateRoomRequest { name: OTHER_ROOM.into(), ..Default::default() }), other()),
-        answers("a list of another room", Body::ListQueues(ListQueuesRequest { parent: OTHER_ROOM.into(), ..Default::default() }), other()),
+        answers(
+            "a read of another room",
+            Body::GetRoom(GetRoomRequest { name: OTHER_ROOM.into(), ..Default::default() }),
+            other(),
+        ),
+        answers(
+            "an update of another room",
+            Body::UpdateRoom(UpdateRoomRequest { name: OTHER_ROOM.into(), ..Default::default() }),
+            other(),
+        ),
+        answers(
+            "a list of another room",
+            Body::ListQueues(ListQueuesRequest { parent: OTHER_ROOM.into(), ..Default::default() }),
+            other(),
+        ),
         answers("a read of an unknown queue", get_queue(missing), no_queue()),
-        answers("a send to an unknown queue", Body::SendItems(SendItemsRequest { create: Some(false), ..send(missing, 1) }), no_queue()),
+        answers(
+            "a send to an unknown queue",
+            Body::SendItems(SendItemsRequest { create: Some(false), ..send(missing, 1) }),
+            no_queue(),
+        ),
         answers("a receive from an unknown queue", Body::ReceiveItems(receive_none), no_queue()),
         answers("an acknowledgement in an unknown queue", Body::AckDeliveries(ack(missing, &[(1, 1)])), no_queue()),
         answers("a queue with a bad name", get_queue("rooms/here/queues/\n"), bad_name("queue")),
         answers("a delivery that was never made", Body::AckDeliveries(ack(QUEUE, &[(99, 1)])), unknown()),
-        answers("an etag of another time", Body::UpdateRoom(update("999999")), refused(Code::Aborted, Reason::EtagMismatch)),
+        answers(
+            "an etag of another time",
+            Body::UpdateRoom(update("999999")),
+            refused(Code::Aborted, Reason::EtagMismatch),
+        ),
         answers("an etag that is none", Body::UpdateRoom(update("yesterday")), invalid("etag")),
         answers("a subscription", Body::Subscribe(subscribe), refused(Code::Unimplemented, Reason::Unimplemented)),
     ]
@@ -207,8 +234,16 @@ fn scopes(place: &Place) -> Vec<Case> {
         needs("a send without the scope", Body::SendItems(send(QUEUE, 1)), "queues.send"),
         needs("a receive without the scope", Body::ReceiveItems(receive(QUEUE)), "queues.receive"),
         needs("an acknowledgement without the scope", Body::AckDeliveries(ack(QUEUE, &[(1, 1)])), "queues.receive"),
-        needs("an update without the scope", Body::UpdateRoom(UpdateRoomRequest { name: ROOM.into(), ..Default::default() }), "rooms.write"),
-        needs("a list without the scope", Body::ListQueues(ListQueuesRequest { parent: ROOM.into(), ..Default::default() }), "queues.list"),
+        needs(
+            "an update without the scope",
+            Body::UpdateRoom(UpdateRoomRequest { name: ROOM.into(), ..Default::default() }),
+            "rooms.write",
+        ),
+        needs(
+            "a list without the scope",
+            Body::ListQueues(ListQueuesRequest { parent: ROOM.into(), ..Default::default() }),
+            "queues.list",
+        ),
     ]
 }
 

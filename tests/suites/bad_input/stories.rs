@@ -10,10 +10,11 @@ use conclave_proto::v1::client_frame::Body;
 use conclave_proto::v1::server_frame::Body as Reply;
 use conclave_proto::v1::{
     AckDeliveriesRequest, ClientFrame, DeleteRoomRequest, DeliveryId, ErrorReason as Reason, GetQueueRequest,
-    GetRoomRequest, Hello, NewItem, ReceiveItemsRequest, SendItemsRequest, UpdateRoomRequest,
+    GetRoomRequest, Hello, ListQueuesRequest, NewItem, ReceiveItemsRequest, SendItemsRequest, UpdateRoomRequest,
 };
 use conclave_tests::raw::RawSession;
 use conclave_types::limits::{MAX_ITEM_BYTES, MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
+use prost::Message;
 use prost_types::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,6 +32,7 @@ pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
         ("one foreign delivery among good ones", Box::pin(one_foreign_delivery(place))),
         ("a request id for two requests", Box::pin(request_id_for_two_requests(place))),
         ("two attachments of one session", Box::pin(two_attachments(place))),
+        ("one token attached twice", Box::pin(attached_again_with_the_same_token(place))),
         ("a resume token of another room", Box::pin(resume_token_of_another_room(place))),
         ("a resume token of another participant", Box::pin(resume_token_of_another_participant(place))),
         ("more frames than the window", Box::pin(more_frames_than_the_window(place))),
@@ -38,6 +40,10 @@ pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
         ("a room deleted under its session", Box::pin(room_deleted_under_its_session(place))),
         ("frames behind one that ended the stream", Box::pin(frames_behind_a_fatal_one(place))),
         ("an update after another one", Box::pin(update_after_another(place))),
+        ("a resume token of a room that was there", Box::pin(resume_token_of_a_former_room(place))),
+        ("numbers at their ends", Box::pin(numbers_at_their_ends(place))),
+        ("acknowledging what was never sent", Box::pin(acknowledging_what_was_never_sent(place))),
+        ("deadlines at their ends", Box::pin(deadlines_at_their_ends(place))),
         ("bytes that are no HTTP", Box::pin(bytes_that_are_no_http(place))),
     ]
 }
@@ -99,15 +105,31 @@ async fn two_attachments(place: &Place) -> Result<()> {
     older.ask(2, Body::SendItems(send(queue, 1)));
     let superseded = refused(Code::Aborted, Reason::Superseded);
     superseded.check(&older.refusal().await?)?;
-    // The older token is worth nothing now.
-    let error = place.admin.attach(hello(ROOM, &welcome.resume_token)).await.err().context("attached")?;
-    superseded.check(&error.into())?;
-
     newer.ask(2, Body::SendItems(send(queue, 1)));
     match newer.reply(2).await?? {
         Reply::SendItems(sent) => ensure!(sent.first_item == 2, "the older stream's frame had its effect: {sent:?}"),
         other => anyhow::bail!("{other:?}"),
     }
+    // The newer attachment is in use, so the older token is worth nothing now.
+    let error = place.admin.attach(hello(ROOM, &welcome.resume_token)).await.err().context("attached")?;
+    superseded.check(&error.into())?;
+    newer.ask(3, Body::SendItems(send(queue, 1)));
+    served(&mut newer, 3).await
+}
+
+/// A client whose Welcome was lost comes back with the token it had; the stream that nobody listens to ends.
+async fn attached_again_with_the_same_token(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/unwelcome";
+    let (mut session, welcome) = place.admin.attach(hello(ROOM, &[])).await?;
+    session.ask(1, Body::SendItems(send(queue, 1)));
+    served(&mut session, 1).await?;
+    let (mut lost, _) = place.admin.attach(hello(ROOM, &welcome.resume_token)).await?;
+    let (mut newest, welcome) = place.admin.attach(hello(ROOM, &welcome.resume_token)).await?;
+    ensure!(welcome.resumed, "the session was not taken up");
+    refused(Code::Aborted, Reason::Superseded).check(&lost.refusal().await?)?;
+    newest.ask(2, Body::SendItems(send(queue, 1)));
+    served(&mut newest, 2).await?;
+    ensure!(ready(place, queue).await? == 2, "not the two items");
     Ok(())
 }
 
@@ -176,6 +198,71 @@ async fn room_deleted_under_its_session(place: &Place) -> Result<()> {
     make_room(&place.client, room).await
 }
 
+/// The room of that name is another one now, and the session was not in it.
+async fn resume_token_of_a_former_room(place: &Place) -> Result<()> {
+    let room = "rooms/rebuilt";
+    make_room(&place.client, room).await?;
+    let (mut session, welcome) = place.admin.attach(hello(room, &[])).await?;
+    session.ask(1, Body::SendItems(send("rooms/rebuilt/queues/jobs", 1)));
+    served(&mut session, 1).await?;
+    place.client.delete_room(DeleteRoomRequest { name: room.into(), ..Default::default() }).await?;
+    make_room(&place.client, room).await?;
+    let error = place.admin.attach(hello(room, &welcome.resume_token)).await.err().context("attached")?;
+    refused(Code::PermissionDenied, Reason::ResumeTokenInvalid).check(&error.into())
+}
+
+/// The largest numbers are numbers: no sum of theirs runs over, on the host or in the state machine.
+async fn numbers_at_their_ends(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/ends";
+    let sent_sequence = u64::MAX;
+    let (mut session, welcome) = place.admin.attach(Hello { sent_sequence, ..hello(ROOM, &[]) }).await?;
+    session.ask(u64::MAX - 1, Body::SendItems(send(queue, 1)));
+    served(&mut session, u64::MAX - 1).await?;
+    session.ask(u64::MAX, Body::ReceiveItems(receive(queue)));
+    served(&mut session, u64::MAX).await?;
+    session.ask(1, Body::SendItems(send(queue, 1)));
+    let behind = refused(Code::InvalidArgument, Reason::SequenceInvalid).with("sequence", 1).with("last", u64::MAX);
+    behind.check(&session.refusal().await?)?;
+
+    let unanswered = Hello { sent_sequence, unanswered: true, ..hello(ROOM, &welcome.resume_token) };
+    let (mut session, _) = place.admin.attach(unanswered).await?;
+    acknowledging(&session, u64::MAX, u64::MAX, Body::SendItems(send(queue, 1)));
+    let reply = session.reply(u64::MAX).await?;
+    ensure!(reply.is_ok() || reply.is_err_and(|error| error.reason == Some(Reason::NotApplied)), "a strange refusal");
+    let pages = ListQueuesRequest { parent: ROOM.into(), page_size: u32::MAX, ..Default::default() };
+    place.client.list_queues(pages).await?;
+    Ok(())
+}
+
+/// A client that claims to hold replies it cannot have is not believed, and harms only itself.
+async fn acknowledging_what_was_never_sent(place: &Place) -> Result<()> {
+    let queue = "rooms/here/queues/never";
+    let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
+    acknowledging(&session, 1, u64::MAX, Body::SendItems(send(queue, 1)));
+    let error = session.reply(1).await?.err().context("applied")?;
+    refused(Code::Aborted, Reason::NotApplied).check(&error)?;
+    let error = ready(place, queue).await.err().context("the queue was made")?;
+    let error = error.downcast::<ClientError>()?;
+    refused(Code::NotFound, Reason::QueueNotFound).check(&error)
+}
+
+async fn deadlines_at_their_ends(place: &Place) -> Result<()> {
+    let get = || {
+        let request = GetRoomRequest { name: ROOM.into(), ..Default::default() };
+        vec![bytes::Bytes::from(request.encode_to_vec())]
+    };
+    for timeout in ["99999999H", "99999999S", "10S", "an hour", "", "-1S", "999999999999S"] {
+        let call = place.admin.with_text("grpc-timeout", timeout)?.call("RoomService/GetRoom", get()).await;
+        ensure!(call.is_ok(), "with a timeout of {timeout:?}: {call:?}");
+    }
+    // No time at all is rarely enough; which of the processes on the way notices first is open.
+    let late = place.admin.with_text("grpc-timeout", "0n")?.call("RoomService/GetRoom", get()).await;
+    let code = late.map_or_else(|status| status.code(), |_| Code::Ok);
+    let allowed = [Code::Ok, Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable];
+    ensure!(allowed.contains(&code), "{code:?}");
+    Ok(())
+}
+
 async fn frames_behind_a_fatal_one(place: &Place) -> Result<()> {
     let queue = "rooms/here/queues/behind";
     let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
@@ -211,7 +298,9 @@ async fn update_after_another(place: &Place) -> Result<()> {
 async fn bytes_that_are_no_http(place: &Place) -> Result<()> {
     for address in [&place.gateway_address, &place.host_address] {
         let noise: Vec<u8> = (0..4_096_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for bytes in [noise.as_slice(), b"GET / HTTP/1.1\r\nhost: here\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"] {
+        for bytes in
+            [noise.as_slice(), b"GET / HTTP/1.1\r\nhost: here\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore"]
+        {
             let mut stream = TcpStream::connect(address).await?;
             stream.write_all(bytes).await?;
             stream.shutdown().await?;

@@ -58,13 +58,13 @@ pub async fn run(config: DevConfig) -> Result<()> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(gateway::serve(plan.hosts.clone(), token, true, edge, stop.clone()));
 
-    let participant_token = participant_token(&hosts[0], &config).await?;
+    let participant_token = participant_token(&hosts[0].host, &config).await?;
     greet(&folder, &format!("http://{address}"), &config, &participant_token);
     told_to_stop().await?;
     stop.cancel();
     serving.await??;
     for host in hosts {
-        host.stop().await;
+        host.stop().await?;
     }
     Ok(())
 }
@@ -91,10 +91,10 @@ async fn plan(folder: &Path, hosts: u16) -> Result<(Plan, Vec<TcpListener>)> {
             .with_context(|| format!("{} cannot be read: restore it, or choose another --data", path.display()))?;
         ensure!(
             plan.hosts.len() == usize::from(hosts),
-            "{} holds a cluster of {} hosts, and --hosts is {hosts}: a cluster keeps its founding hosts. \
-             Start it with --hosts {0}, or choose another --data",
-            folder.display(),
-            plan.hosts.len(),
+            "{folder} holds a cluster of {kept} hosts, and --hosts is {hosts}: a cluster keeps its founding hosts. \
+             Start it with --hosts {kept}, or choose another --data",
+            folder = folder.display(),
+            kept = plan.hosts.len(),
         );
         let mut listeners = Vec::new();
         for address in &plan.hosts {

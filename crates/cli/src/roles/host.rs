@@ -14,7 +14,7 @@ use tracing::info;
 use super::{bind, start_logging, told_to_stop};
 use crate::config::{Address, Bootstrap, ClusterConfig, HostConfig};
 use crate::system_clock::SystemClock;
-use crate::threads;
+use crate::threads::LogThreads;
 
 /// Where in its data folder a host keeps its store.
 const STORE: &str = "store";
@@ -32,8 +32,8 @@ pub async fn run(config: HostConfig) -> Result<()> {
         Bootstrap::Join { through } => through.iter().map(Address::to_string).collect(),
         Bootstrap::Found { .. } | Bootstrap::Known => Vec::new(),
     };
-    let host = start(&config.cluster, config.zone, join, advertise, folder, listener).await?;
-    let mut failure = host.failure();
+    let running = start(&config.cluster, config.zone, join, advertise, folder, listener).await?;
+    let mut failure = running.host.failure();
     let failed = tokio::select! {
         stop = told_to_stop() => { stop?; None }
         failed = failure.wait_for(Option::is_some) => failed.ok().and_then(|failed| failed.clone()),
@@ -42,9 +42,8 @@ pub async fn run(config: HostConfig) -> Result<()> {
         bail!("{failed}");
     }
     info!("stopping: leaderships are handed over");
-    host.drain().await;
-    host.stop().await;
-    Ok(())
+    running.host.drain().await;
+    running.stop().await
 }
 
 fn open_folder(
@@ -63,6 +62,22 @@ fn open_folder(
     })
 }
 
+/// A host and the threads that its log is written on.
+pub(super) struct RunningHost {
+    pub host: Host,
+    threads: LogThreads,
+}
+
+impl RunningHost {
+    /// Stops the host and waits until nothing uses its store any more.
+    pub async fn stop(self) -> Result<()> {
+        self.host.stop().await;
+        let threads = self.threads;
+        tokio::task::spawn_blocking(move || threads.join()).await?;
+        Ok(())
+    }
+}
+
 /// Starts one host on RocksDB; `dev` starts several.
 pub(super) async fn start(
     cluster: &ClusterConfig,
@@ -71,7 +86,7 @@ pub(super) async fn start(
     advertise: String,
     folder: DataFolder,
     listener: TcpListener,
-) -> Result<Host> {
+) -> Result<RunningHost> {
     let store = folder.path().join(STORE);
     let engine = RocksEngine::open(&store, RocksOptions::default())
         .with_context(|| format!("the store in {} cannot be opened", store.display()))?;
@@ -95,5 +110,7 @@ pub(super) async fn start(
         token: cluster.token.clone(),
     };
     let parts = HostParts { folder, engine: Arc::new(engine), clock: Arc::new(SystemClock::new()), listener };
-    Ok(Host::start(options, parts, threads::drive).await?)
+    let mut threads = LogThreads::default();
+    let host = Host::start(options, parts, |writer, syncer| threads.drive(writer, syncer)).await?;
+    Ok(RunningHost { host, threads })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_cluster::{ClusterTable, LeaderHint, LeaderHints, TableWatch};
+use conclave_cluster::{Cluster, ClusterTable, LeaderHint, LeaderHints, MetaCommand, ShardState, TableWatch};
 use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_transport::{GrpcTransport, LocalIdentity, PeerClocks};
@@ -144,8 +144,9 @@ pub async fn publish_leaders(
     led: watch::Sender<LeaderHints>,
     keep: CancellationToken,
 ) {
+    let mut leadership = serving.leadership_changed.subscribe();
     loop {
-        let changed = serving.leadership_changed.notified();
+        leadership.borrow_and_update();
         let shards: Vec<_> = serving.shards.read().values().cloned().collect();
         let hints = shards.iter().filter_map(|shard| {
             let term = shard.leading().ok()?.term;
@@ -155,7 +156,29 @@ pub async fn publish_leaders(
         led.send_replace(hints.collect());
         tokio::select! {
             () = keep.cancelled() => return,
-            () = changed => {}
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells the metadata group of each new shard that this host is the first to lead; only then does the shard serve.
+pub async fn activate_shards(serving: Arc<Serving>, cluster: Arc<Cluster>, keep: CancellationToken) {
+    let mut leadership = serving.leadership_changed.subscribe();
+    let mut table = serving.table.clone();
+    loop {
+        leadership.borrow_and_update();
+        let present = table.borrow_and_update().clone();
+        let new = present.iter().flat_map(|table| table.shards()).filter(|(_, shard)| shard.state == ShardState::Creating);
+        for (id, _) in new {
+            let led = serving.shards.read().get(&id).is_some_and(|shard| shard.is_led_here());
+            if led && let Err(reason) = cluster.propose(MetaCommand::ActivateShard { shard: id }).await {
+                warn!(shard = id.0, %reason, "a new shard is not active yet");
+            }
+        }
+        tokio::select! {
+            () = keep.cancelled() => return,
+            changed = leadership.changed() => if changed.is_err() { return },
+            changed = table.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -105,7 +105,7 @@ async fn resume(
         unacknowledged: unanswered,
     };
     let origin = Origin::Call { participant: token.participant.clone() };
-    match leading.proposer.propose(Command { origin, operation }).await.map_err(faults::unproposed)? {
+    match leading.proposer.propose_in_turn(Command { origin, operation }).await.map_err(faults::unproposed)? {
         Outcome::Attached { attachment } => Ok((token.session, attachment, true)),
         Outcome::SessionUnknown => Ok((secrets.new_session()?, AttachmentNumber(1), false)),
         Outcome::Refused(Refusal::SessionForeign) => Err(Fault::resume_token_invalid()),
