@@ -48,12 +48,15 @@ async fn round(bench: &Bench, room: &str, rate: u32) -> Result<Round> {
     let tasks: Vec<_> = replies.into_iter().map(|replies| tokio::spawn(collect(replies, tally.clone()))).collect();
     let (request, until) = (request(room, "items", 1), tally.span.until);
     let pacer = thread::Builder::new().name("pacer".into());
-    let pacer = pacer.spawn(move || pace(&sessions, &dues, &request, rate, until))?;
+    // Kept here too: a session that is dropped takes its replies with it.
+    let paced = sessions.clone();
+    let pacer = pacer.spawn(move || pace(&paced, &dues, &request, rate, until))?;
     let used = bench.watch(&tally, leader).await?;
     for task in tasks {
         tally.add(&task.await??);
     }
     pacer.join().map_err(|_| anyhow::anyhow!("the pacing thread panicked"))??;
+    drop(sessions);
     Ok(Round { latency_us: tally.latency_us, used })
 }
 

@@ -51,7 +51,16 @@ impl<'a> Probe<'a> {
     ) -> Result<Probe<'a>> {
         let counters = read(hosts).await?;
         let (usage, machine) = (Usage::read(&processes)?, MachineUsage::read()?);
-        Ok(Probe { hosts, leader, tally, operations: tally.done_by_all(), at: Instant::now(), usage, machine, counters })
+        Ok(Probe {
+            hosts,
+            leader,
+            tally,
+            operations: tally.done_by_all(),
+            at: Instant::now(),
+            usage,
+            machine,
+            counters,
+        })
     }
 
     pub async fn end(self) -> Result<Used> {
@@ -108,22 +117,24 @@ impl Round {
         let fsyncs = per_operation(all.syncs as f64);
         let of_leader = format!("leader {:.4}", per_operation(leader.syncs as f64));
         rows.push(row("fsyncs, all hosts", fsyncs, "/op").at_most(budget.fsyncs).detail(of_leader));
-        rows.push(row("WAL, all hosts", per_operation(all.wal_bytes as f64), "B/op").detail(format!(
-            "leader {:.0}",
-            per_operation(leader.wal_bytes as f64)
-        )));
+        rows.push(
+            row("WAL, all hosts", per_operation(all.wal_bytes as f64), "B/op")
+                .detail(format!("leader {:.0}", per_operation(leader.wal_bytes as f64))),
+        );
         let operations = per_operation(leader.operations() as f64);
         rows.push(row("puts and deletes, leader", operations, "/op").at_most(budget.operations));
         for (name, family) in leader.families.iter().filter(|(_, family)| family.operations > 0) {
             let of_all = &all.families[name];
-            rows.push(row(&format!("family {name}, leader"), per_operation(family.written_bytes as f64), "B/op").detail(
-                format!(
-                    "{:.3} puts and deletes; all hosts {:.0} B, {:.3}",
-                    per_operation(family.operations as f64),
-                    per_operation(of_all.written_bytes as f64),
-                    per_operation(of_all.operations as f64)
+            rows.push(
+                row(&format!("family {name}, leader"), per_operation(family.written_bytes as f64), "B/op").detail(
+                    format!(
+                        "{:.3} puts and deletes; all hosts {:.0} B, {:.3}",
+                        per_operation(family.operations as f64),
+                        per_operation(of_all.written_bytes as f64),
+                        per_operation(of_all.operations as f64)
+                    ),
                 ),
-            ));
+            );
         }
         rows
     }

@@ -93,12 +93,13 @@ async fn consume(session: Session, parent: String, mut tally: Tally) -> Result<T
     let mut flying = VecDeque::new();
     while tally.done_by_all() < ITEMS as u64 && Instant::now() < tally.span.until {
         let received = session.receive_items(receive.clone()).await?;
+        let spared = if received.deliveries.is_empty() { 0 } else { ACKS_IN_FLIGHT };
         if !received.deliveries.is_empty() {
             let deliveries = received.deliveries.into_iter().filter_map(|delivery| delivery.id).collect();
             let ack = AckDeliveriesRequest { parent: parent.clone(), deliveries, ..Default::default() };
             flying.push_back((Instant::now(), session.ack_deliveries(ack)));
         }
-        while flying.len() > ACKS_IN_FLIGHT {
+        while flying.len() > spared {
             confirm(&mut flying, &mut tally).await?;
         }
     }
@@ -109,10 +110,7 @@ async fn consume(session: Session, parent: String, mut tally: Tally) -> Result<T
     Ok(tally)
 }
 
-async fn confirm(
-    flying: &mut VecDeque<(Instant, Reply<AckDeliveriesResponse>)>,
-    tally: &mut Tally,
-) -> Result<()> {
+async fn confirm(flying: &mut VecDeque<(Instant, Reply<AckDeliveriesResponse>)>, tally: &mut Tally) -> Result<()> {
     let Some((begun, reply)) = flying.pop_front() else { return Ok(()) };
     let reply = reply.await?;
     let now = Instant::now();

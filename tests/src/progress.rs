@@ -12,22 +12,29 @@ pub struct Progress {
 
 #[derive(Debug)]
 struct State {
+    began: Instant,
     last: Instant,
     longest: Duration,
+    /// When the longest gap began, since the watch began.
+    longest_at: Duration,
     events: u64,
 }
 
 impl Progress {
     /// Begins to watch now: the time to the first event counts too.
     pub fn begin() -> Progress {
-        Progress { state: Mutex::new(State { last: Instant::now(), longest: Duration::ZERO, events: 0 }) }
+        let (began, none) = (Instant::now(), Duration::ZERO);
+        Progress { state: Mutex::new(State { began, last: began, longest: none, longest_at: none, events: 0 }) }
     }
 
     /// Notes so many events now.
     pub fn note(&self, events: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        state.longest = state.longest.max(now - state.last);
+        if now - state.last > state.longest {
+            state.longest = now - state.last;
+            state.longest_at = state.last - state.began;
+        }
         state.last = now;
         state.events += events;
     }
@@ -36,7 +43,9 @@ impl Progress {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).events
     }
 
-    pub fn longest_gap(&self) -> Duration {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).longest
+    /// The longest gap, and when it began.
+    pub fn longest_gap(&self) -> (Duration, Duration) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.longest, state.longest_at)
     }
 }

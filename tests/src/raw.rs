@@ -18,6 +18,8 @@ use tonic::{Request, Status, Streaming};
 
 /// Most bytes of an answer that a test reads.
 const MAX_ANSWER_BYTES: usize = 40 << 20;
+/// Frames that may wait to be sent: more than any window, so that a test need not wait for the cluster to read.
+const FRAMES_WAITING: usize = 4_096;
 
 /// One connection; what is derived from it shares it.
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ impl RawClient {
     /// Opens a session's stream and sends nothing.
     pub async fn open(&self) -> Result<RawSession, Status> {
         let mut grpc = self.grpc().await?;
-        let (frames, outgoing) = mpsc::unbounded();
+        let (frames, outgoing) = mpsc::channel(FRAMES_WAITING);
         let replies = grpc.streaming(self.request(outgoing), path("SessionService/Connect")?, AsBytes).await?;
         Ok(RawSession { frames, replies: replies.into_inner() })
     }
@@ -103,22 +105,23 @@ fn path(method: &str) -> Result<PathAndQuery, Status> {
 /// A session's stream, frame by frame.
 #[derive(Debug)]
 pub struct RawSession {
-    frames: mpsc::UnboundedSender<Bytes>,
+    frames: mpsc::Sender<Bytes>,
     replies: Streaming<Bytes>,
 }
 
 impl RawSession {
-    pub fn send(&self, frame: &ClientFrame) {
+    pub fn send(&mut self, frame: &ClientFrame) {
         self.send_bytes(frame.encode_to_vec());
     }
 
     /// Into a stream that has ended it goes nowhere.
-    pub fn send_bytes(&self, frame: impl Into<Bytes>) {
-        let _ = self.frames.unbounded_send(frame.into());
+    pub fn send_bytes(&mut self, frame: impl Into<Bytes>) {
+        let sent = self.frames.try_send(frame.into());
+        assert!(sent.is_ok() || self.frames.is_closed(), "more than {FRAMES_WAITING} frames wait");
     }
 
     /// Sends a request with its sequence.
-    pub fn ask(&self, sequence: u64, body: client_frame::Body) {
+    pub fn ask(&mut self, sequence: u64, body: client_frame::Body) {
         self.send(&ClientFrame { sequence, body: Some(body), ..Default::default() });
     }
 

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use conclave_auth::{CLAIMS_HEADER, Claims, KeyLookup, TokenError, TokenKey};
 use conclave_cluster::{ClusterTable, TableWatch};
@@ -14,6 +15,9 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::wire::{self, Onward};
+
+/// How long a call waits for the keys when the gateway does not know any yet.
+const KEYS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Checks tokens against the keys of the cluster's table.
 pub struct Authority {
@@ -39,6 +43,12 @@ pub struct Voucher {
 impl Authority {
     pub fn new(table: TableWatch, clock: Arc<dyn Clock>) -> Self {
         Authority { table, clock }
+    }
+
+    /// Waits a little for a gateway that has just started to get the cluster's keys.
+    async fn keys_known(&self) {
+        let mut table = self.table.clone();
+        let _ = tokio::time::timeout(KEYS_WITHIN, table.wait_for(Option::is_some)).await;
     }
 
     /// Verifies `authorization: Bearer <token>`.
@@ -106,7 +116,7 @@ type Admitted<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send
 
 impl<S> Service<Request<Body>> for Admit<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -119,12 +129,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.authority.admit(request.headers()) {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-                Box::pin(self.inner.call(request))
+        let authority = self.authority.clone();
+        // The one that is ready; its copy is not yet.
+        let copy = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, copy);
+        Box::pin(async move {
+            authority.keys_known().await;
+            match authority.admit(request.headers()) {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(error) => Ok(wire::refused(&error.into())),
             }
-            Err(error) => Box::pin(std::future::ready(Ok(wire::refused(&error.into())))),
-        }
+        })
     }
 }

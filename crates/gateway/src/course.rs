@@ -95,15 +95,13 @@ impl<'a> Course<'a> {
                     Some(leader) => self.asked = Some(leader),
                     None => {
                         self.hops = 0;
-                        self.wait(self.leader_wait()).await;
-                        self.move_on();
+                        self.wait_for_leader(self.leader_wait()).await;
                     }
                 }
             }
             Next::WaitForLeader => {
                 let asked_for = retry_after(&failed.failure).unwrap_or_default().min(MAX_GO_AWAY_WAIT);
-                self.wait(self.leader_wait().max(asked_for)).await;
-                self.move_on();
+                self.wait_for_leader(self.leader_wait().max(asked_for)).await;
             }
             Next::AwaitTable => {
                 let known = self.core.router.map().map(|map| map.revision);
@@ -119,8 +117,8 @@ impl<'a> Course<'a> {
                 let spent = !self.core.retries.withdraw();
                 self.move_on();
                 let everybody = self.asked.as_ref().is_none_or(|host| self.core.router.is_suspect(host.node));
-                if spent || everybody {
-                    self.wait(self.leader_wait()).await;
+                if (spent || everybody) && self.is_told_of_leader(self.leader_wait()).await {
+                    self.asked = self.core.router.first(self.shard);
                 }
             }
             Next::After(delay) => {
@@ -155,6 +153,22 @@ impl<'a> Course<'a> {
     fn leader_wait(&self) -> Duration {
         let range = if self.core.retries.withdraw() { LEADER_WAIT_MS } else { SPENT_WAIT_MS };
         self.core.jitter.duration_ms(range)
+    }
+
+    /// Waits, at most so long, for somebody to lead; then asks the new leader, or whoever is next.
+    async fn wait_for_leader(&mut self, most: Duration) {
+        if self.is_told_of_leader(most).await {
+            self.asked = self.core.router.first(self.shard);
+        } else {
+            self.move_on();
+        }
+    }
+
+    async fn is_told_of_leader(&self, most: Duration) -> bool {
+        tokio::select! {
+            () = self.core.router.news_of_leader(self.shard) => true,
+            () = self.wait(most) => false,
+        }
     }
 
     async fn wait(&self, duration: Duration) {

@@ -62,6 +62,8 @@ pub struct LeaderHint {
 pub struct Router {
     map: watch::Sender<Option<Arc<ShardMap>>>,
     hints: Mutex<HashMap<ShardId, LeaderHint>>,
+    /// Told when a hint says something new.
+    news: watch::Sender<()>,
     /// Until when, on the monotonic clock.
     suspects: Mutex<HashMap<NodeUuid, Duration>>,
     clock: Arc<dyn Clock>,
@@ -70,7 +72,8 @@ pub struct Router {
 impl Router {
     /// A router without a map: it finds nothing until [`Router::replace_map`] is called.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Router { map: watch::Sender::new(None), hints: Mutex::default(), suspects: Mutex::default(), clock }
+        let (map, news) = (watch::Sender::new(None), watch::Sender::new(()));
+        Router { map, hints: Mutex::default(), news, suspects: Mutex::default(), clock }
     }
 
     /// Takes a newer map; an older one is ignored.
@@ -104,9 +107,26 @@ impl Router {
     /// Notes who leads. An older term than the known one says nothing.
     pub fn learn(&self, shard: ShardId, hint: LeaderHint) {
         let mut hints = self.hints.lock();
-        let known = hints.entry(shard).or_insert(hint);
-        if hint.term >= known.term {
-            *known = hint;
+        let known = hints.get(&shard);
+        if known.is_none_or(|known| hint.term >= known.term && hint != *known) {
+            hints.insert(shard, hint);
+            drop(hints);
+            self.news.send_replace(());
+        }
+    }
+
+    /// Waits until another leadership of the shard is known than at the moment of the call. Hosts tell of theirs as it
+    /// begins, so nobody who waits for an election needs to wait any longer.
+    pub async fn news_of_leader(&self, shard: ShardId) {
+        let mut news = self.news.subscribe();
+        let known = self.hints.lock().get(&shard).copied();
+        loop {
+            // The sender is ours.
+            let _ = news.changed().await;
+            let present = self.hints.lock().get(&shard).copied();
+            if present.is_some() && present != known {
+                return;
+            }
         }
     }
 

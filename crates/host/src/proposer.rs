@@ -19,7 +19,7 @@ use crate::shard_time::ShardTime;
 /// Commands of one shard that are queued or under way. With more, unary calls are shed and sessions stop reading, each
 /// waiting its turn: so one session's full window never stands before another's single frame. A few entries' worth is
 /// enough to keep entries full; more would only be latency.
-pub const MAX_QUEUED_COMMANDS: usize = 4_096;
+pub const MAX_QUEUED_COMMANDS: usize = 1_024;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

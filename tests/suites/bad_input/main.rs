@@ -24,9 +24,10 @@ use place::Place;
 const CASE_WITHIN: Duration = Duration::from_secs(20);
 const ALL_WITHIN: Duration = Duration::from_secs(300);
 
-/// What logs may say while a cluster is born: its groups ask replicas for votes before they are there, and of two hosts
-/// that begin together one gives way.
-const EXPECTED_ALARMS: [&str; 2] = ["is not here", "no longer Leader: msg sent by vote: <T1-"];
+/// What logs may say. While a cluster is born, its groups ask replicas for votes before they are there, and of two hosts
+/// that begin together one gives way; a machine that is busy with other tests may delay a heartbeat by its 200 ms.
+const EXPECTED_ALARMS: [&str; 3] =
+    ["is not here", "no longer Leader: msg sent by vote: <T1-", "failed to send a heartbeat: Ok(Err(Timeout"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_gets_its_status_and_harms_nobody() -> Result<()> {

@@ -164,7 +164,7 @@ async fn more_frames_than_the_window(place: &Place) -> Result<()> {
     }
     exceeds(&mut session, last + 1).await?;
     // Acknowledged, the window is open again.
-    acknowledging(&session, last + 2, last + 1, Body::SendItems(send(queue, 1)));
+    acknowledging(&mut session, last + 2, last + 1, Body::SendItems(send(queue, 1)));
     served(&mut session, last + 2).await
 }
 
@@ -181,7 +181,7 @@ async fn more_bytes_than_the_window(place: &Place) -> Result<()> {
         served(&mut session, sequence).await?;
     }
     exceeds(&mut session, fit + 1).await?;
-    acknowledging(&session, fit + 2, fit, Body::SendItems(send));
+    acknowledging(&mut session, fit + 2, fit, Body::SendItems(send));
     served(&mut session, fit + 2).await
 }
 
@@ -226,7 +226,7 @@ async fn numbers_at_their_ends(place: &Place) -> Result<()> {
 
     let unanswered = Hello { sent_sequence, unanswered: true, ..hello(ROOM, &welcome.resume_token) };
     let (mut session, _) = place.admin.attach(unanswered).await?;
-    acknowledging(&session, u64::MAX, u64::MAX, Body::SendItems(send(queue, 1)));
+    acknowledging(&mut session, u64::MAX, u64::MAX, Body::SendItems(send(queue, 1)));
     let reply = session.reply(u64::MAX).await?;
     ensure!(reply.is_ok() || reply.is_err_and(|error| error.reason == Some(Reason::NotApplied)), "a strange refusal");
     let pages = ListQueuesRequest { parent: ROOM.into(), page_size: u32::MAX, ..Default::default() };
@@ -238,7 +238,7 @@ async fn numbers_at_their_ends(place: &Place) -> Result<()> {
 async fn acknowledging_what_was_never_sent(place: &Place) -> Result<()> {
     let queue = "rooms/here/queues/never";
     let (mut session, _) = place.admin.attach(hello(ROOM, &[])).await?;
-    acknowledging(&session, 1, u64::MAX, Body::SendItems(send(queue, 1)));
+    acknowledging(&mut session, 1, u64::MAX, Body::SendItems(send(queue, 1)));
     let error = session.reply(1).await?.err().context("applied")?;
     refused(Code::Aborted, Reason::NotApplied).check(&error)?;
     let error = ready(place, queue).await.err().context("the queue was made")?;
@@ -331,7 +331,7 @@ async fn exceeds(session: &mut RawSession, sequence: u64) -> Result<()> {
 }
 
 /// Acknowledges in a frame of its own and asks on.
-fn acknowledging(session: &RawSession, sequence: u64, acknowledged: u64, body: Body) {
+fn acknowledging(session: &mut RawSession, sequence: u64, acknowledged: u64, body: Body) {
     session.send(&ClientFrame { acknowledged, ..Default::default() });
     session.ask(sequence, body);
 }
