@@ -77,7 +77,7 @@ fn pace(
         }
         let early = due.saturating_duration_since(Instant::now());
         if !early.is_zero() {
-            thread::sleep(early.max(SHORTEST_WAIT));
+            wait_until(Instant::now() + early.max(SHORTEST_WAIT));
         }
         let session = sent as usize % sessions.len();
         let reply = sessions[session].send_items(request.clone());
@@ -92,4 +92,15 @@ async fn collect(mut replies: mpsc::Receiver<Due>, mut tally: Tally) -> Result<T
         tally.done(due, Instant::now());
     }
     Ok(tally)
+}
+
+/// Waits for the clock. A thread that is parked may wake early, hence the loop.
+fn wait_until(due: Instant) {
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
 }

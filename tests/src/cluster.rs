@@ -288,7 +288,9 @@ pub async fn eventually<T, F: Future<Output = Result<T>>>(what: &str, mut attemp
     loop {
         match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) if Instant::now() > until => return Err(error.context(format!("{what}, within {READY_WITHIN:?}"))),
+            Err(error) if Instant::now() > until => {
+                return Err(error.context(format!("{what}, within {READY_WITHIN:?}")));
+            }
             Err(_) => tokio::time::sleep(POLL).await,
         }
     }

@@ -73,15 +73,8 @@ async fn a_typed_paper_survives_the_loss_of_its_host() {
         let count = transactions.len() as u64;
         let client = cluster.lock().await.client_with_room("author", "paper").await?;
         let (sent, acked) = (Arc::new(Progress::begin()), Arc::new(Progress::begin()));
-        let typing = type_and_rebuild(
-            &client,
-            "paper",
-            "edits",
-            Arc::new(transactions),
-            3,
-            sent.clone(),
-            acked.clone(),
-        );
+        let typing =
+            type_and_rebuild(&client, "paper", "edits", Arc::new(transactions), 3, sent.clone(), acked.clone());
         // Midway through the typing; the consumers are behind it.
         let losing = lose_leader(cluster.clone(), "paper", &sent, count / 2);
         let (text, ()) = tokio::try_join!(typing, losing)?;

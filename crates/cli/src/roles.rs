@@ -18,7 +18,11 @@ pub use host::run as run_host;
 /// Logs go to standard error, so that what a command prints stays apart.
 fn start_logging(filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter).context("log filter")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init()
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init()
         .map_err(|reason| anyhow!("logging cannot be started: {reason}"))
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use conclave_proto::v1;
 use conclave_room::{Operation, Receiver};
 use conclave_types::limits::{
-    DEFAULT_LEASE_MS, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
-    MAX_LABELS, MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
+    DEFAULT_LEASE_MS, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
+    MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
 };
 use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
 
@@ -111,7 +111,12 @@ pub fn receive_items(
     }
     let consumer = match request.consumer.is_empty() {
         true => participant.as_str().to_owned(),
-        false => request.consumer.parse::<ParticipantName>().map_err(|error| Fault::name_invalid(&error))?.as_str().to_owned(),
+        false => request
+            .consumer
+            .parse::<ParticipantName>()
+            .map_err(|error| Fault::name_invalid(&error))?
+            .as_str()
+            .to_owned(),
     };
     Ok(Receive {
         room,

@@ -27,7 +27,7 @@ pub struct Leading {
     pub time: Arc<ShardTime>,
     pub waiters: Waiters,
     pub streams: Streams,
-    /// Cancelled once the leadership is over.
+    /// Cancelled once the leadership is over, by the shard or by the proposer whose entry the group refused.
     pub ended: CancellationToken,
 }
 
@@ -79,7 +79,8 @@ async fn run_timer(leading: Arc<Leading>, mut next_due: watch::Receiver<Option<T
         tokio::select! {
             () = leading.ended.cancelled() => return,
             changed = next_due.changed() => if changed.is_err() { return },
-            () = reached => {
+            // The shard's time may run slower than the timer: too early is looked at again, not written.
+            () = reached => if due.is_some_and(|due| due <= leading.time.stamp()) {
                 let operation = Operation::Advance(Advance { limit: ADVANCE_LIMIT });
                 if let Err(reason) = leading.proposer.propose_in_turn(Command { origin: Origin::Host, operation }).await {
                     debug!(%reason, "due work is left to the next leader");

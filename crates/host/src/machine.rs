@@ -32,14 +32,16 @@ impl Default for MachineSignals {
 }
 
 impl MachineSignals {
-    /// Reads the head of the due index and tells the timer when it changed.
+    /// Reads the head of the due index and tells the timer when it changed. Reads under the channel's lock: of two that
+    /// tell at once the later has read later, so an old deadline never replaces a newer one.
     pub fn tell_next_due(&self, group: GroupId, engine: &dyn Engine) {
-        match conclave_room::next_due(group, &EngineTables(engine)) {
-            Ok(due) => {
-                self.next_due.send_if_modified(|present| std::mem::replace(present, due) != due);
+        self.next_due.send_if_modified(|present| match conclave_room::next_due(group, &EngineTables(engine)) {
+            Ok(due) => std::mem::replace(present, due) != due,
+            Err(reason) => {
+                error!(group = group.0, %reason, "the due index cannot be read");
+                false
             }
-            Err(reason) => error!(group = group.0, %reason, "the due index cannot be read"),
-        }
+        });
     }
 }
 

@@ -8,7 +8,7 @@ mod shards;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_cluster::{Cluster, ClusterOptions, ClusterError, ClusterToken, DataFolder, LeaderHints, StartError};
+use conclave_cluster::{Cluster, ClusterError, ClusterOptions, ClusterToken, DataFolder, LeaderHints, StartError};
 use conclave_proto::internal::v1::admin_service_server::AdminServiceServer;
 use conclave_proto::v1::queue_service_server::QueueServiceServer;
 use conclave_proto::v1::room_service_server::RoomServiceServer;
@@ -46,6 +46,8 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 const MAX_UNARY_CALLS: usize = 8_192;
 /// Leaderships handed over at once during a drain.
 const DRAIN_AT_ONCE: usize = 16;
+/// Groups stopped at once.
+const STOP_AT_ONCE: usize = 64;
 /// How long a drain tries before the host stops all the same.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -168,9 +170,7 @@ impl Host {
         self.keep.cancel();
         self.serve.cancel();
         let shards: Vec<_> = std::mem::take(&mut *self.serving.shards.write()).into_values().collect();
-        for shard in shards {
-            shard.stop().await;
-        }
+        stream::iter(shards).for_each_concurrent(STOP_AT_ONCE, |shard| async move { shard.stop().await }).await;
         let meta = self.cluster.meta_group().cloned();
         self.cluster.shutdown().await;
         if let Some(meta) = meta {

@@ -54,7 +54,7 @@ pub struct Proposer {
 
 impl Proposer {
     pub fn new() -> (Proposer, ProposerLoop) {
-        // Bounded by the room that each proposal holds.
+        #[expect(clippy::disallowed_methods, reason = "bounded by the room that each proposal holds")]
         let (queue, proposals) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(MAX_QUEUED_COMMANDS));
         (Proposer { queue, room: room.clone() }, ProposerLoop { proposals, room })
@@ -102,7 +102,8 @@ pub struct ProposerLoop {
 }
 
 impl ProposerLoop {
-    /// Proposes until the leadership ends. What is still queued then was never appended and is answered so.
+    /// Proposes until the leadership ends, or until the group refuses an entry, which ends it. What is still queued then
+    /// was never appended and is answered so.
     pub async fn run(mut self, group: Group, term: LeaderTerm, time: Arc<ShardTime>, ended: CancellationToken) {
         let mut held = None;
         loop {
@@ -127,6 +128,8 @@ impl ProposerLoop {
         self.proposals.close();
         drop(held);
         while self.proposals.recv().await.is_some() {}
+        // Nobody else may know it yet: the group refuses proposals also while it still counts as led here.
+        ended.cancel();
     }
 
     /// Takes what is queued, up to one entry's limits. Returns the proposal that did not fit.

@@ -44,13 +44,15 @@ pub async fn list_queues(shard: Arc<Shard>, at: InRoom, request: v1::ListQueuesR
     shard.ready_to_read(request.consistency).await?;
     let after = match request.page_token.as_str() {
         "" => None,
-        token => Some(token.parse::<QueueName>().map_err(|_| {
-            Fault::field_invalid("page_token", "is not one that a list returned")
-        })?),
+        token => Some(
+            token
+                .parse::<QueueName>()
+                .map_err(|_| Fault::field_invalid("page_token", "is not one that a list returned"))?,
+        ),
     };
     let size = admit::page_size(request.page_size);
-    let mut views = conclave_room::read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1)
-        .map_err(broken)?;
+    let mut views =
+        conclave_room::read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1).map_err(broken)?;
     let more = views.len() > size;
     views.truncate(size);
     let next_page_token = match views.last() {
@@ -72,15 +74,12 @@ pub async fn list_rooms(
 ) -> Result<v1::ListRoomsResponse, Fault> {
     shard.read_barrier().await?;
     let size = admit::page_size(page_size);
-    let mut records =
-        conclave_room::read::list_rooms(&shard.tables(), shard.group_id(), project, page.after, size + 1)
-            .map_err(broken)?;
+    let mut records = conclave_room::read::list_rooms(&shard.tables(), shard.group_id(), project, page.after, size + 1)
+        .map_err(broken)?;
     let more = records.len() > size;
     records.truncate(size);
     let next = match records.last() {
-        Some(last) if more => {
-            Some(RoomsPage { shard: page.shard, after: Some((last.uid.slot, last.name.clone())) })
-        }
+        Some(last) if more => Some(RoomsPage { shard: page.shard, after: Some((last.uid.slot, last.name.clone())) }),
         _ if page.shard.0 + 1 < shard_count => {
             Some(RoomsPage { shard: conclave_types::ShardId(page.shard.0 + 1), after: None })
         }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::faults::{self, Fault};
 use crate::leadership::Leading;
 use crate::shard::Shard;
+use crate::waiters::Place;
 
 pub struct Receive {
     pub room: RoomUid,
@@ -38,35 +39,43 @@ pub async fn receive(
 ) -> Result<v1::ReceiveItemsResponse, Fault> {
     let until = Instant::now() + request.wait;
     let mut must_ask = request.again || matches!(request.receiver, Receiver::Request { .. });
+    // Join before looking: a send in between wakes this receive.
+    let mut place = leading.waiters.join(request.room, &request.queue);
     loop {
-        // Join before looking: a send in between wakes this receive.
-        let woken = leading.waiters.join(request.room, &request.queue);
         if must_ask || shard.may_have_ready(request.room, &request.queue)? {
             let leased = lease(leading, &request).await?;
             if !leased.0.is_empty() {
-                // More may be ready than this receive took.
-                leading.waiters.wake_one(request.room, &request.queue);
+                place.found_some();
                 return response(leased, leading.time.stamp());
             }
             must_ask = false;
         }
+        place.found_nothing();
         tokio::select! {
             biased;
-            _ = woken => {}
+            () = place.woken() => {}
             () = leading.ended.cancelled() => return Err(shard.not_leader()),
-            () = tokio::time::sleep_until(until) => return empty(shard, leading, &request).await,
+            () = tokio::time::sleep_until(until) => return empty(shard, leading, &request, place).await,
         }
     }
 }
 
 /// The empty answer. It says that nothing was ready, so the leadership is confirmed first, and what came up meanwhile
 /// is still taken.
-async fn empty(shard: &Shard, leading: &Arc<Leading>, request: &Receive) -> Result<v1::ReceiveItemsResponse, Fault> {
+async fn empty(
+    shard: &Shard,
+    leading: &Leading,
+    request: &Receive,
+    mut place: Place<'_>,
+) -> Result<v1::ReceiveItemsResponse, Fault> {
     shard.read_barrier().await?;
     let leased = match shard.may_have_ready(request.room, &request.queue)? {
         true => lease(leading, request).await?,
         false => (Vec::new(), shard.room_revision(request.room)?),
     };
+    if !leased.0.is_empty() {
+        place.found_some();
+    }
     response(leased, leading.time.stamp())
 }
 

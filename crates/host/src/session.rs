@@ -8,6 +8,7 @@
 //! Bounds: frames not answered (then the stream is not read), durable frames not acknowledged (then they are refused).
 
 mod attach;
+mod outbound;
 mod replies;
 mod window;
 
@@ -17,15 +18,15 @@ use conclave_auth::Claims;
 use conclave_proto::v1;
 use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::server_frame::Body;
+use conclave_proto::wire::Malformed;
 use conclave_room::{Command, Operation, Origin, Outcome, Receiver, Refusal, SessionFrame};
-use conclave_types::limits::{MAX_BATCH_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
 use conclave_types::Sequence;
+use conclave_types::limits::{MAX_BATCH_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, Stream};
-use conclave_proto::wire::Malformed;
 use prost::Message;
 use std::pin::Pin;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::faults::{self, Fault};
@@ -36,8 +37,10 @@ use crate::shard::Shard;
 use crate::streams::EndReason;
 use crate::{admit, convert, scope};
 
-pub use attach::attach;
 use attach::Attachment;
+pub use attach::attach;
+pub use outbound::{Outbound, outbound};
+use outbound::Unsent;
 use replies::{Answer, Durable, Owing, frame};
 use window::Window;
 
@@ -47,11 +50,8 @@ const MAX_UNANSWERED: usize = MAX_UNACKNOWLEDGED_FRAMES;
 const MAX_WAITING_RECEIVES: usize = 256;
 /// Durable frames queued together.
 const GATHER_FRAMES: usize = 64;
-/// Answers that may wait for the connection.
-pub const OUTBOUND_FRAMES: usize = 1_024;
 
 pub type Inbound = Pin<Box<dyn Stream<Item = Result<v1::ClientFrame, Status>> + Send>>;
-pub type Outbound = mpsc::Sender<Result<v1::ServerFrame, Status>>;
 
 type ReceiveFuture = Pin<Box<dyn Future<Output = (Sequence, Result<v1::ReceiveItemsResponse, Fault>)> + Send>>;
 
@@ -108,9 +108,10 @@ impl Session {
     pub async fn run(mut self, mut inbound: Inbound) {
         let end = self.serve(&mut inbound).await;
         self.leading.streams.leave(self.at.session, self.at.attachment);
-        if let Err(End::Fault(fault)) = end {
-            let _ = self.outbound.send(Err(fault.into())).await;
-        }
+        self.outbound.end(match end {
+            Err(End::Fault(fault)) => Some(fault.into()),
+            Ok(()) | Err(End::Client) => None,
+        });
     }
 
     async fn serve(&mut self, inbound: &mut Inbound) -> Result<(), End> {
@@ -119,13 +120,13 @@ impl Session {
             if !open && self.owing.is_empty() && self.receives.is_empty() {
                 return Ok(());
             }
-            let readable = open
-                && self.owing.len() < MAX_UNANSWERED
-                && self.receives.len() < MAX_WAITING_RECEIVES;
+            let readable = open && self.owing.len() < MAX_UNANSWERED && self.receives.len() < MAX_WAITING_RECEIVES;
             tokio::select! {
                 biased;
                 () = self.leading.ended.cancelled() => return Err(self.shard.not_leader().into()),
                 _ = self.ended.changed() => return Err(self.end_reason().into()),
+                // Whether it is read or not: nothing may be leased for a client that is gone.
+                () = self.outbound.closed() => return Err(End::Client),
                 answers = self.owing.next() => match answers {
                     Ok(answers) => self.answer(answers).await?,
                     Err(unproposed) => return Err(self.shard.unproposed(unproposed).into()),
@@ -166,7 +167,10 @@ impl Session {
         let Some(body) = frame.body else {
             return match frame.sequence {
                 0 => Ok(()),
-                _ => Err(Fault::malformed(&Malformed("the frame has a sequence and no body that this version knows")).into()),
+                _ => {
+                    Err(Fault::malformed(&Malformed("the frame has a sequence and no body that this version knows"))
+                        .into())
+                }
             };
         };
         if frame.sequence == 0 {
@@ -347,8 +351,19 @@ impl Session {
         }
     }
 
+    /// Sends a frame. A client that does not read holds its session up, but not the end of the stream.
     async fn send(&mut self, frame: v1::ServerFrame) -> Result<(), End> {
-        self.outbound.send(Ok(frame)).await.map_err(|_| End::Client)
+        let frame = match self.outbound.try_send(frame) {
+            Ok(()) => return Ok(()),
+            Err(Unsent::Gone) => return Err(End::Client),
+            Err(Unsent::Full(frame)) => frame,
+        };
+        tokio::select! {
+            biased;
+            () = self.leading.ended.cancelled() => Err(self.shard.not_leader().into()),
+            _ = self.ended.changed() => Err(self.end_reason().into()),
+            sent = self.outbound.send(frame) => sent.map_err(|_| End::Client),
+        }
     }
 }
 
@@ -371,7 +386,12 @@ fn revision_of(body: &Body) -> u64 {
         Body::ReceiveItems(response) => response.revision,
         Body::GetQueue(response) => response.revision,
         Body::ListQueues(response) => response.revision,
-        Body::Welcome(_) | Body::Status(_) | Body::EventBatch(_) | Body::Gap(_) | Body::Live(_) | Body::GoAway(_)
+        Body::Welcome(_)
+        | Body::Status(_)
+        | Body::EventBatch(_)
+        | Body::Gap(_)
+        | Body::Live(_)
+        | Body::GoAway(_)
         | Body::Pong(_) => 0,
     }
 }

@@ -51,7 +51,9 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let answer = self.inner.call(request);
         Box::pin(async move {
-            Ok(answer.await.unwrap_or_else(|_| tonic::Status::from(faults::unproposed(Unproposed::Overloaded)).into_http()))
+            Ok(answer
+                .await
+                .unwrap_or_else(|_| tonic::Status::from(faults::unproposed(Unproposed::Overloaded)).into_http()))
         })
     }
 }

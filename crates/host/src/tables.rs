@@ -1,8 +1,8 @@
 //! Reads the room tables from the engine.
 
+use bytes::Bytes;
 use conclave_room::{Pairs, TableError, TableReads};
 use conclave_storage::{EngineError, EngineView, Family, KeyRange};
-use bytes::Bytes;
 
 /// The state family of an engine or of one of its snapshots, as the room crate reads it.
 pub struct EngineTables<'a, V: EngineView + ?Sized>(pub &'a V);

@@ -3,7 +3,7 @@
 //! Pure functions: the same input gives the same answer on every machine and in every version. This crate must not know
 //! the cluster table, time, or how a replica is moved; it proposes, the metadata group commits.
 //!
-//! Start with [`slots`] (what routing needs), then [`plan`]; [`ring`] proposes the order that a plan starts from.
+//! Start with [`slots`] (what routing needs), then [`mod@plan`]; [`ring`] proposes the order that a plan starts from.
 
 pub mod plan;
 pub mod ring;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::host::RunningHost;
 use super::{bind, gateway, host, start_logging, told_to_stop};
 use crate::config::{ClusterConfig, DevConfig, DevData, RaftTimings};
 use crate::verbs::operator::mint_for;
@@ -63,9 +64,8 @@ pub async fn run(config: DevConfig) -> Result<()> {
     told_to_stop().await?;
     stop.cancel();
     serving.await??;
-    for host in hosts {
-        host.stop().await?;
-    }
+    // Together: one by one, those that are left would hold elections for the others' shards.
+    futures::future::try_join_all(hosts.into_iter().map(RunningHost::stop)).await?;
     Ok(())
 }
 
@@ -126,8 +126,7 @@ async fn participant_token(host: &Host, config: &DevConfig) -> Result<String> {
     let table = born.context("the cluster was not born in time: look at the log with --log info")??.clone();
     let table = table.context("the table went away")?;
     let participant: ParticipantName = "dev".parse()?;
-    let spec =
-        TokenSpec { participant, rooms: OpenRooms::All, rights: Rights::admin(), lifetime: TOKEN_LIFETIME };
+    let spec = TokenSpec { participant, rooms: OpenRooms::All, rights: Rights::admin(), lifetime: TOKEN_LIFETIME };
     mint_for(&table, &config.project, &spec)
 }
 

@@ -46,12 +46,7 @@ pub async fn run(config: HostConfig) -> Result<()> {
     running.stop().await
 }
 
-fn open_folder(
-    path: &Path,
-    token: &ClusterToken,
-    bootstrap: &Bootstrap,
-    advertise: &str,
-) -> Result<DataFolder> {
+fn open_folder(path: &Path, token: &ClusterToken, bootstrap: &Bootstrap, advertise: &str) -> Result<DataFolder> {
     Ok(match bootstrap {
         Bootstrap::Found { hosts } => {
             let hosts = hosts.iter().map(Address::to_string).collect();

@@ -19,12 +19,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[expect(clippy::print_stdout, reason = "the token is what this command is for")]
 pub async fn create_token(create: CreateToken) -> Result<()> {
     let rooms = create.room.map_or(OpenRooms::All, OpenRooms::One);
-    let spec = TokenSpec {
-        participant: create.name,
-        rooms,
-        rights: rights(&create.scopes)?,
-        lifetime: create.expires,
-    };
+    let spec = TokenSpec { participant: create.name, rooms, rights: rights(&create.scopes)?, lifetime: create.expires };
     let client = table_client(&create.operator)?;
     let table = table(&client).await?;
     println!("{}", mint_for(&table, &create.project, &spec)?);
@@ -69,7 +64,8 @@ fn table_client(flags: &OperatorFlags) -> Result<TableClient> {
 async fn table(client: &TableClient) -> Result<Arc<ClusterTable>> {
     let mut table = client.table();
     let found = tokio::time::timeout(ANSWER_WITHIN, table.wait_for(Option::is_some)).await;
-    let found = found.context("no host answered with the cluster's table: are --hosts and the cluster token right?")??;
+    let found =
+        found.context("no host answered with the cluster's table: are --hosts and the cluster token right?")??;
     found.clone().context("the table went away")
 }
 

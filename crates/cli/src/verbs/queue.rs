@@ -55,7 +55,11 @@ async fn run_send(client: &Client, output: Output, send: SendArgs) -> Result<()>
     let request = v1::SendItemsRequest { parent: name(&send.target), items, create, ..Default::default() };
     let sent = client.send_items(request).await?;
     let record = |item| vec![json!(item), json!(sent.revision)];
-    print::records(output, &["item", "revision"], &(sent.first_item..sent.first_item + count).map(record).collect::<Vec<_>>())
+    print::records(
+        output,
+        &["item", "revision"],
+        &(sent.first_item..sent.first_item + count).map(record).collect::<Vec<_>>(),
+    )
 }
 
 async fn run_receive(client: &Client, output: Output, receive: ReceiveArgs) -> Result<()> {
@@ -85,7 +89,11 @@ async fn run_ack(client: &Client, output: Output, ack: AckArgs) -> Result<()> {
         v1::AckDeliveriesRequest { parent: name(&ack.target), deliveries: ids.collect(), ..Default::default() };
     let acked = client.ack_deliveries(request).await?;
     let record = |(id, result): (_, &i32)| vec![json!(format!("{id}")), json!(result_word(*result))];
-    print::records(output, &["delivery", "result"], &ack.deliveries.iter().zip(&acked.results).map(record).collect::<Vec<_>>())
+    print::records(
+        output,
+        &["delivery", "result"],
+        &ack.deliveries.iter().zip(&acked.results).map(record).collect::<Vec<_>>(),
+    )
 }
 
 fn result_word(result: i32) -> &'static str {

@@ -168,7 +168,8 @@ pub async fn activate_shards(serving: Arc<Serving>, cluster: Arc<Cluster>, keep:
     loop {
         leadership.borrow_and_update();
         let present = table.borrow_and_update().clone();
-        let new = present.iter().flat_map(|table| table.shards()).filter(|(_, shard)| shard.state == ShardState::Creating);
+        let new =
+            present.iter().flat_map(|table| table.shards()).filter(|(_, shard)| shard.state == ShardState::Creating);
         for (id, _) in new {
             let led = serving.shards.read().get(&id).is_some_and(|shard| shard.is_led_here());
             if led && let Err(reason) = cluster.propose(MetaCommand::ActivateShard { shard: id }).await {

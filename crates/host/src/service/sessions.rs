@@ -9,13 +9,11 @@ use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::server_frame::Body;
 use conclave_proto::v1::session_service_server::SessionService;
 use futures::Stream;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Located, PublicApi};
 use crate::faults::{self, Fault};
-use crate::session::{OUTBOUND_FRAMES, Session, attach};
+use crate::session::{Session, attach, outbound};
 
 #[tonic::async_trait]
 impl SessionService for PublicApi {
@@ -36,13 +34,13 @@ impl SessionService for PublicApi {
         let secrets = self.serving.secrets()?;
         let (attachment, welcome) = attach(&shard, &leading, &claims, &secrets, name, uid, hello).await?;
 
-        let (outbound, replies) = mpsc::channel(OUTBOUND_FRAMES);
+        let (outbound, replies) = outbound();
         let welcome = v1::ServerFrame { body: Some(Body::Welcome(welcome)), ..Default::default() };
-        if outbound.try_send(Ok(welcome)).is_err() {
+        if outbound.try_send(welcome).is_err() {
             return Err(Fault::internal("welcome").into());
         }
         let session = Session::new(shard.clone(), leading, claims, attachment, outbound);
         shard.spawn(session.run(Box::pin(inbound)));
-        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+        Ok(Response::new(Box::pin(replies)))
     }
 }

@@ -124,4 +124,3 @@ fn limits() -> v1::Limits {
         session_expiry: Some(time::duration_of_ms(SESSION_EXPIRY_MS)),
     }
 }
-

@@ -93,7 +93,8 @@ pub const OWNED: [(&str, &[&str]); 13] = [
     ("openraft-rt", &["conclave-raft"]),
     ("openraft-rt-tokio", &["conclave-raft"]),
     ("hashring", &["conclave-placement"]),
-    ("jsonwebtoken", &["conclave-auth"]),
+    // The process-level suites forge tokens by hand, which `conclave-auth` must not help them with.
+    ("jsonwebtoken", &["conclave-auth", "conclave-tests"]),
     ("prost-build", &["conclave-proto"]),
     ("tonic-prost-build", &["conclave-proto"]),
     ("protox", &["conclave-proto"]),
