@@ -45,7 +45,9 @@ fn spawn(name: &'static str, mut step: impl FnMut() -> Step + Send + 'static) ->
             }
         }
     };
-    match thread::Builder::new().name(name.into()).spawn(run) {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where threads are made")]
+    let spawned = thread::Builder::new().name(name.into()).spawn(run);
+    match spawned {
         Ok(thread) => thread,
         Err(reason) => {
             error!(%reason, name, "a thread cannot be started: the process stops");

@@ -5,6 +5,7 @@
 
 mod shards;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use conclave_transport::{GrpcTransport, LocalIdentity, PeerTransportOptions, pee
 use conclave_types::Clock;
 use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNARY_BYTES};
 use futures::stream::{self, StreamExt};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,8 @@ const MAX_UNARY_CALLS: usize = 8_192;
 const DRAIN_AT_ONCE: usize = 16;
 /// Groups stopped at once.
 const STOP_AT_ONCE: usize = 64;
+/// Between rounds of a drain.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long a drain tries before the host stops all the same.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -124,6 +127,7 @@ impl Host {
             identity,
             clock,
             serving: serving.clone(),
+            founding: Mutex::default(),
         };
         keeper.open_recorded().await?;
         let host = Host { cluster, serving, transport, tasks, serve, keep };
@@ -144,24 +148,39 @@ impl Host {
         self.cluster.table()
     }
 
-    /// Hands every leadership to another replica, as far as one is ready. Sessions go on at the new leaders.
+    /// Hands every leadership to another replica, as far as one is ready, and hands on what comes back meanwhile.
+    /// Sessions go on at the new leaders.
     pub async fn drain(&self) {
-        let shards: Vec<_> = self.serving.shards.read().values().cloned().collect();
-        let transfers = stream::iter(shards).for_each_concurrent(DRAIN_AT_ONCE, |shard| async move {
-            if shard.is_led_here()
-                && let Err(reason) = shard.transfer().await
-            {
-                info!(shard = shard.id().0, %reason, "leadership stays: no other replica takes it");
-            }
-        });
         let meta = async {
             if let Some(group) = self.cluster.meta_group() {
                 // Not leading it, or nobody to give it to, is fine.
                 let _ = group.transfer_leader().await;
             }
         };
-        if tokio::time::timeout(DRAIN_TIMEOUT, async { tokio::join!(transfers, meta) }).await.is_err() {
+        if tokio::time::timeout(DRAIN_TIMEOUT, async { tokio::join!(self.drain_shards(), meta) }).await.is_err() {
             warn!("not every leadership could be handed over in time");
+        }
+    }
+
+    /// Goes round until nothing is led here but what nobody takes: an election may bring back what was given away.
+    async fn drain_shards(&self) {
+        let kept = Mutex::new(BTreeSet::new());
+        loop {
+            let shards = self.serving.shards.read().values().cloned().collect::<Vec<_>>();
+            let led = shards.into_iter().filter(|shard| shard.is_led_here() && !kept.lock().contains(&shard.id()));
+            let led: Vec<_> = led.collect();
+            if led.is_empty() {
+                return;
+            }
+            let kept = &kept;
+            stream::iter(led).for_each_concurrent(DRAIN_AT_ONCE, |shard| async move {
+                if let Err(reason) = shard.transfer().await {
+                    info!(shard = shard.id().0, %reason, "leadership stays: no other replica takes it");
+                    kept.lock().insert(shard.id());
+                }
+            }).await;
+            // The shards learn of it a moment after their groups do.
+            tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! One shard's replica on this host: its group, its tables, and its leadership while it has one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_proto::v1::Consistency;
 use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, TransferError};
@@ -18,6 +19,9 @@ use crate::machine::{MachineSignals, ShardMachine};
 use crate::proposer::Unproposed;
 use crate::shard_time::{ShardTime, VoterClocks, skewed_ms};
 use crate::tables::EngineTables;
+
+#[cfg(test)]
+mod tests;
 
 /// Makes the clocks of a group's other voters; called at the start of each leadership.
 pub type VoterClocksOf = Arc<dyn Fn(&Group) -> Box<dyn VoterClocks> + Send + Sync>;
@@ -166,7 +170,15 @@ impl Shard {
         }
     }
 
-    /// Runs a task that ends with the shard; its owner is the shard.
+    /// Runs a task that is dropped when the shard stops; its owner is the shard.
+    pub fn spawn_until_stopped(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            cancel.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Runs a task that ends with the shard's leadership; its owner is the shard.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
@@ -214,14 +226,21 @@ impl Shard {
     }
 }
 
+/// Before a leadership that ended by itself begins anew: what refused its entry, a lease that ran out or a hand-over that
+/// failed, takes about so long to pass.
+const RETAKE_PAUSE: Duration = Duration::from_millis(50);
+
 /// Begins and ends the shard's leadership with its group's.
+///
+/// A proposer whose entry was refused ends the leadership, though the group may go on leading in the same term; then it
+/// begins anew, or the shard would refuse everybody until the next election.
 async fn follow_leadership(shard: Arc<Shard>, clock: Arc<dyn Clock>, voters: VoterClocksOf) {
     let mut leadership: watch::Receiver<Leadership> = shard.group.leadership();
     loop {
         let present = leadership.borrow_and_update().clone();
-        let led = shard.signals.leading.read().as_ref().map(|leading| leading.term);
+        let led = shard.signals.leading.read().clone().filter(|leading| !leading.ended.is_cancelled());
         match present {
-            Leadership::Leader { term } if led == Some(term) => {}
+            Leadership::Leader { term } if led.as_ref().is_some_and(|leading| leading.term == term) => {}
             Leadership::Leader { term } => {
                 shard.end();
                 if !shard.gave_away_skewed(&*clock, &voters).await {
@@ -230,9 +249,23 @@ async fn follow_leadership(shard: Arc<Shard>, clock: Arc<dyn Clock>, voters: Vot
             }
             Leadership::Follower { .. } | Leadership::Stopped => shard.end(),
         }
+        let ended_by_itself = shard.signals.leading.read().as_ref().map(|leading| leading.ended.clone());
+        let ended_by_itself = async {
+            match ended_by_itself {
+                Some(ended) => ended.cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = shard.cancel.cancelled() => break,
             changed = leadership.changed() => if changed.is_err() { break },
+            () = ended_by_itself => {
+                shard.end();
+                tokio::select! {
+                    () = shard.cancel.cancelled() => break,
+                    () = tokio::time::sleep(RETAKE_PAUSE) => {}
+                }
+            }
         }
     }
     shard.end();

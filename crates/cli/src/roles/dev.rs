@@ -140,10 +140,21 @@ fn greet(folder: &Path, address: &str, config: &DevConfig, token: &str) {
     println!();
     println!("In another terminal:");
     println!();
-    println!("  export CONCLAVE_ADDRESS={address} CONCLAVE_TOKEN={token}");
+    println!("  export {}CONCLAVE_ADDRESS={address} CONCLAVE_TOKEN={token}", path_to_self());
     println!("  conclave rooms create my-room");
     println!("  conclave room queue send my-room jobs --json '{{\"hello\":\"world\"}}'");
     println!("  conclave room queue receive my-room jobs --wait 5s --ack");
     println!();
     println!("Ctrl-C ends the cluster; the data stays unless --ephemeral was given.");
+}
+
+/// What makes `conclave` a command where it is not one yet.
+fn path_to_self() -> String {
+    let own = std::env::current_exe().ok();
+    let Some(folder) = own.as_deref().and_then(Path::parent) else { return String::new() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).any(|known| known == folder) {
+        true => String::new(),
+        false => format!("PATH=\"$PATH:{}\" ", folder.display()),
+    }
 }

@@ -1,13 +1,16 @@
 //! Keeps the shards of this node in step with the cluster's table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_cluster::{Cluster, ClusterTable, LeaderHint, LeaderHints, MetaCommand, ShardState, TableWatch};
+use conclave_cluster::{
+    Cluster, ClusterTable, LeaderHint, LeaderHints, MetaCommand, Node, Replica, ShardState, TableWatch,
+};
 use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_transport::{GrpcTransport, LocalIdentity, PeerClocks};
+use parking_lot::Mutex;
 use conclave_types::{Clock, NodeUuid, ReplicaId, ShardId, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +18,7 @@ use tracing::{error, warn};
 
 use crate::registry;
 use crate::service::Serving;
-use crate::shard::{ShardSeed, VoterClocksOf};
+use crate::shard::{Shard, ShardSeed, VoterClocksOf};
 use crate::shard_time::VoterClocks;
 
 /// How long the preferred leader of a new shard has to give it its members before another replica does.
@@ -29,6 +32,8 @@ pub struct ShardKeeper {
     pub identity: Arc<LocalIdentity>,
     pub clock: Arc<dyn Clock>,
     pub serving: Arc<Serving>,
+    /// Shards whose founding this process has begun.
+    pub founding: Mutex<BTreeSet<ShardId>>,
 }
 
 impl ShardKeeper {
@@ -63,29 +68,33 @@ impl ShardKeeper {
         }
         self.transport.set_addresses(table.nodes.values().map(|node| (node.node, node.address.clone())));
         for (id, shard, replica) in table.shards_of(self.node) {
-            if self.serving.shards.read().contains_key(&id) {
-                continue;
+            let hosted = self.serving.shards.read().get(&id).cloned();
+            let hosted = match hosted {
+                Some(hosted) => hosted,
+                None => {
+                    registry::record(&*self.engine, id, replica)?;
+                    let Some(opened) = self.open(id, replica).await else { continue };
+                    opened
+                }
+            };
+            // Also a replica that an earlier process opened: all may have crashed before the first gave the group its
+            // members. Never once the shard is active: then it has members, and an empty log is only behind theirs.
+            if shard.state == ShardState::Creating && self.founding.lock().insert(id) {
+                let members = members_of(table, id);
+                let group = hosted.group().clone();
+                hosted.spawn_until_stopped(found(group, members, shard.preferred_leader == replica));
             }
-            registry::record(&*self.engine, id, replica)?;
-            let Some(group) = self.open(id, replica).await else { continue };
-            let members = table
-                .members(id.group())
-                .map(|(member, node)| {
-                    (member.replica, PeerAddress { node: Some(node.node), address: node.address.clone() })
-                })
-                .collect();
-            tokio::spawn(found(group, members, shard.preferred_leader == replica));
         }
         Ok(())
     }
 
-    async fn open(&self, id: ShardId, replica: ReplicaId) -> Option<Group> {
+    async fn open(&self, id: ShardId, replica: ReplicaId) -> Option<Arc<Shard>> {
         let seed = ShardSeed::new(self.engine.clone(), self.serving.leadership_changed.clone());
         match self.raft.open(id.group(), replica, seed.machine(id.group())).await {
             Ok(group) => {
-                let shard = seed.start(id, group.clone(), self.clock.clone(), self.voter_clocks());
-                self.serving.shards.write().insert(id, shard);
-                Some(group)
+                let shard = seed.start(id, group, self.clock.clone(), self.voter_clocks());
+                self.serving.shards.write().insert(id, shard.clone());
+                Some(shard)
             }
             Err(reason) => {
                 error!(shard = id.0, %reason, "a replica cannot be opened; the shard is not served here");
@@ -102,6 +111,13 @@ impl ShardKeeper {
             Box::new(HeardClocks { voters, clocks: clocks.clone(), clock: clock.clone() }) as Box<dyn VoterClocks>
         })
     }
+}
+
+fn members_of(table: &ClusterTable, shard: ShardId) -> BTreeMap<ReplicaId, PeerAddress> {
+    let address = |(member, node): (Replica, &Node)| {
+        (member.replica, PeerAddress { node: Some(node.node), address: node.address.clone() })
+    };
+    table.members(shard.group()).map(address).collect()
 }
 
 /// Gives a new group its members: the preferred leader at once, so that leaders are spread from the start, the others

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use conclave_types::limits::ACKED_MEMORY_MS;
+use conclave_types::limits::{ACKED_MEMORY_MS, DEFAULT_MAX_IN_FLIGHT};
 use conclave_types::{DeliveryId, QueueName, RoomUid};
 
 use super::{Acked, InFlight, Queue, Ready};
 use crate::codec::Record;
 use crate::keys::Due;
 use crate::state::{State, load};
-use crate::{DeliveryResult, Outcome, Refusal, TableError, Tables};
+use crate::{DeliveryResult, Effect, Outcome, Refusal, TableError, Tables};
 
 pub(crate) fn ack(
     state: &mut State<'_>,
@@ -42,10 +42,15 @@ pub(crate) fn ack(
         let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
         return Ok(Outcome::Acked { results: verdicts, revision });
     }
+    let was_full = queue.header.leased >= u64::from(DEFAULT_MAX_IN_FLIGHT);
     for (delivery, result) in deliveries.iter().zip(&verdicts) {
         if *result == DeliveryResult::Acked {
             settle(state, &mut queue, *delivery)?;
         }
+    }
+    if was_full && queue.header.ready > 0 {
+        // Whoever came while no more could be in flight waits for this.
+        state.emit(Effect::QueueReady { room, queue: name.clone() });
     }
     Ok(Outcome::Acked { results: verdicts, revision: queue.store(state)? })
 }

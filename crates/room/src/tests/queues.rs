@@ -170,8 +170,17 @@ fn no_more_is_leased_than_may_be_in_flight() {
     }
     let taken: usize = (0..9).map(|_| shard.lease(500).len()).sum();
     assert_eq!((taken, shard.sizes()), (1_000, (152, 1_000)));
-    shard.run(ack(&[(500, 1)]));
+    let applied = shard.entry(vec![ack(&[(500, 1)]).into()]);
+    assert_eq!(applied.effects, [Effect::QueueReady { room: ROOM, queue: queue() }], "who found it full waits for this");
     assert_eq!(ids(&shard.lease(500)), [(1_001, 1)]);
+}
+
+#[test]
+fn an_ack_wakes_nobody_while_more_may_be_in_flight() {
+    let mut shard = Shard::with_room();
+    shard.run(send(&["a", "b"]));
+    shard.lease(1);
+    assert_eq!(shard.entry(vec![ack(&[(1, 1)]).into()]).effects, []);
 }
 
 #[test]
