@@ -9,8 +9,8 @@ use bytes::Bytes;
 use conclave_proto::v1;
 use conclave_room::{Operation, Receiver};
 use conclave_types::limits::{
-    DEFAULT_LEASE_MS, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
-    MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
+    DEFAULT_LEASE_MS, DEFAULT_PAGE_SIZE, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
 };
 use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
 
@@ -132,10 +132,13 @@ pub fn receive_items(
     })
 }
 
-/// A page's size: the default for 0, at most the maximum.
-pub fn page_size(asked: u32) -> usize {
-    use conclave_types::limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
-    (if asked == 0 { DEFAULT_PAGE_SIZE } else { asked.min(MAX_PAGE_SIZE) }) as usize
+/// A page's size: the default for 0.
+pub fn page_size(asked: u32) -> Result<usize, Fault> {
+    match asked {
+        0 => Ok(DEFAULT_PAGE_SIZE as usize),
+        1..=MAX_PAGE_SIZE => Ok(asked as usize),
+        _ => Err(Fault::field_invalid("page_size", "must be 1 to 1000")),
+    }
 }
 
 fn batch_size(field: &'static str, size: usize) -> Result<(), Fault> {

@@ -173,12 +173,14 @@ impl Host {
                 return;
             }
             let kept = &kept;
-            stream::iter(led).for_each_concurrent(DRAIN_AT_ONCE, |shard| async move {
-                if let Err(reason) = shard.transfer().await {
-                    info!(shard = shard.id().0, %reason, "leadership stays: no other replica takes it");
-                    kept.lock().insert(shard.id());
-                }
-            }).await;
+            stream::iter(led)
+                .for_each_concurrent(DRAIN_AT_ONCE, |shard| async move {
+                    if let Err(reason) = shard.transfer().await {
+                        info!(shard = shard.id().0, %reason, "leadership stays: no other replica takes it");
+                        kept.lock().insert(shard.id());
+                    }
+                })
+                .await;
             // The shards learn of it a moment after their groups do.
             tokio::time::sleep(DRAIN_LOOK).await;
         }

@@ -50,7 +50,7 @@ pub async fn list_queues(shard: Arc<Shard>, at: InRoom, request: v1::ListQueuesR
                 .map_err(|_| Fault::field_invalid("page_token", "is not one that a list returned"))?,
         ),
     };
-    let size = admit::page_size(request.page_size);
+    let size = admit::page_size(request.page_size)?;
     let mut views =
         conclave_room::read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1).map_err(broken)?;
     let more = views.len() > size;
@@ -73,7 +73,7 @@ pub async fn list_rooms(
     shard_count: u16,
 ) -> Result<v1::ListRoomsResponse, Fault> {
     shard.read_barrier().await?;
-    let size = admit::page_size(page_size);
+    let size = admit::page_size(page_size)?;
     let mut records = conclave_room::read::list_rooms(&shard.tables(), shard.group_id(), project, page.after, size + 1)
         .map_err(broken)?;
     let more = records.len() > size;

@@ -39,8 +39,8 @@ use crate::{admit, convert, scope};
 
 use attach::Attachment;
 pub use attach::attach;
-pub use outbound::{Outbound, outbound};
 use outbound::Unsent;
+pub use outbound::{Outbound, outbound};
 use replies::{Answer, Durable, Owing, frame};
 use window::Window;
 

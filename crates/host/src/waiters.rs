@@ -110,8 +110,8 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt;
     use conclave_types::{RoomNumber, Slot};
+    use futures::FutureExt;
 
     fn room() -> RoomUid {
         RoomUid { slot: Slot(1), number: RoomNumber(1) }

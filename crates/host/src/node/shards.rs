@@ -10,8 +10,8 @@ use conclave_cluster::{
 use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_transport::{GrpcTransport, LocalIdentity, PeerClocks};
-use parking_lot::Mutex;
 use conclave_types::{Clock, NodeUuid, ReplicaId, ShardId, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};

@@ -91,11 +91,8 @@ impl Caller {
     }
 
     pub async fn ack(&self, queue: &str, deliveries: &[v1::DeliveryId]) -> Result<Vec<AckResult>, Status> {
-        let request = v1::AckDeliveriesRequest {
-            parent: queue.into(),
-            deliveries: deliveries.to_vec(),
-            ..Default::default()
-        };
+        let request =
+            v1::AckDeliveriesRequest { parent: queue.into(), deliveries: deliveries.to_vec(), ..Default::default() };
         Ok(self.queues().ack_deliveries(self.request(request)).await?.into_inner().results().collect())
     }
 

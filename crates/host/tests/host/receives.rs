@@ -57,10 +57,8 @@ async fn a_receive_sent_again_gets_the_same_deliveries() {
 async fn a_receive_with_a_request_id_gets_the_same_deliveries_again() {
     let (_cluster, ada) = with_queue().await;
     ada.send(items(JOBS, &["one", "two"])).await.unwrap();
-    let named = |name: &str| v1::ReceiveItemsRequest {
-        request_id: name.into(),
-        ..receive_request(JOBS, NO_WAIT, LEASE)
-    };
+    let named =
+        |name: &str| v1::ReceiveItemsRequest { request_id: name.into(), ..receive_request(JOBS, NO_WAIT, LEASE) };
     assert_eq!(ids(&ada.receive(named("a")).await.unwrap()), [(1, 1)]);
     assert_eq!(ids(&ada.receive(named("a")).await.unwrap()), [(1, 1)]);
     assert_eq!(ids(&ada.receive(named("b")).await.unwrap()), [(2, 1)]);

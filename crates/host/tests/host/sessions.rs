@@ -158,11 +158,14 @@ async fn replies_come_in_order_and_reads_see_the_sessions_own_writes() {
     let mut session = ada.begin("lab").await.unwrap();
     let frames = 300;
     for sequence in 1..=frames {
-        session.ask(sequence, match sequence % 3 {
-            1 => send(JOBS, "counted"),
-            2 => get_queue(JOBS),
-            _ => Asked::SendItems(items(JOBS, &[])),
-        });
+        session.ask(
+            sequence,
+            match sequence % 3 {
+                1 => send(JOBS, "counted"),
+                2 => get_queue(JOBS),
+                _ => Asked::SendItems(items(JOBS, &[])),
+            },
+        );
     }
     let mut sent = 0;
     for sequence in 1..=frames {
