@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use conclave_proto::status::ApiError;
 use conclave_types::ShardId;
 use tonic::Status;
 use tower::retry::budget::Budget;
@@ -29,6 +30,14 @@ pub struct Failed {
     pub failure: Failure,
     /// What the host said, when it said something.
     pub status: Option<Status>,
+}
+
+impl Failed {
+    /// What a host would say that does not lead any more, if it said anything.
+    pub fn deposed(leader: &ShardHost, term: u64) -> Self {
+        let status = Status::from(ApiError::not_leader(Some(&leader.address), term));
+        Failed { failure: Failure::Refused(Refusal::from(&status)), status: Some(status) }
+    }
 }
 
 /// Why a course ended without success.

@@ -130,6 +130,27 @@ impl Router {
         }
     }
 
+    /// Waits until a newer leadership of the shard than known at the moment of the call is known, on another host than
+    /// this one. A host that hangs does not say that it was deposed; its successor says it for it.
+    pub async fn led_elsewhere(&self, shard: ShardId, node: NodeUuid) -> (ShardHost, u64) {
+        let mut news = self.news.subscribe();
+        let known_term = self.hints.lock().get(&shard).map_or(0, |hint| hint.term);
+        loop {
+            let hint = self.hints.lock().get(&shard).copied();
+            let newer = hint.filter(|hint| hint.node != node && hint.term > known_term);
+            if let Some((hint, host)) = newer.and_then(|hint| Some((hint, self.host_of(shard, hint.node)?))) {
+                return (host, hint.term);
+            }
+            // The sender is ours.
+            let _ = news.changed().await;
+        }
+    }
+
+    fn host_of(&self, shard: ShardId, node: NodeUuid) -> Option<ShardHost> {
+        let map = self.map()?;
+        map.shards.get(usize::from(shard.0))?.iter().find(|host| host.node == node).cloned()
+    }
+
     /// Notes that this host has just answered as the shard's leader.
     pub fn confirm(&self, shard: ShardId, node: NodeUuid) {
         let mut hints = self.hints.lock();
@@ -203,6 +224,10 @@ mod tests {
         (router, clock)
     }
 
+    fn told<F: Future>(waiting: &mut std::pin::Pin<&mut F>) -> Option<F::Output> {
+        futures::FutureExt::now_or_never(waiting.as_mut())
+    }
+
     fn asked(host: Option<ShardHost>) -> u8 {
         host.unwrap().node.0[0]
     }
@@ -229,6 +254,22 @@ mod tests {
         assert_eq!(asked(router.first(SHARD)), 3);
         router.learn(SHARD, LeaderHint { node: node(2), term: 6 });
         assert_eq!(asked(router.first(SHARD)), 2);
+    }
+
+    #[test]
+    fn only_a_newer_leadership_elsewhere_counts() {
+        let (router, _) = router();
+        router.learn(SHARD, LeaderHint { node: node(2), term: 5 });
+        router.confirm(SHARD, node(1));
+        let mut elsewhere = std::pin::pin!(router.led_elsewhere(SHARD, node(1)));
+        assert_eq!(told(&mut elsewhere), None);
+        router.learn(SHARD, LeaderHint { node: node(2), term: 5 });
+        assert_eq!(told(&mut elsewhere), None, "the old hint, told again");
+        router.learn(SHARD, LeaderHint { node: node(1), term: 6 });
+        assert_eq!(told(&mut elsewhere), None, "the host itself");
+        router.learn(SHARD, LeaderHint { node: node(3), term: 7 });
+        let (host, term) = told(&mut elsewhere).expect("deposed");
+        assert_eq!((host.node, term), (node(3), 7));
     }
 
     #[test]

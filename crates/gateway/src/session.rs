@@ -200,7 +200,7 @@ async fn drive(
             Ok(attached) => attached,
             Err(status) => return End::Status(status),
         };
-        match Relay::new(client, session, attached).run().await {
+        match Relay::new(client, session, attached).run(&core.router, attaching.shard).await {
             relay::Stopped::End(end) => return end,
             relay::Stopped::Lost(failed) => {
                 tracing::debug!(failure = ?failed.failed.failure, "session lost its host");

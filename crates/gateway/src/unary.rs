@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
         let mut course = Course::new(self.core, shard, patience);
         loop {
             let host = course.target().map_err(|_| Status::from(ApiError::no_leader()))?;
-            let failed = match self.within_deadline(self.attempt(&host, request.clone())).await {
+            let failed = match self.within_deadline(self.attempt_while_led(shard, &host, request.clone(), repeat)).await {
                 None => return Err(late(repeat)),
                 Some(Ok(answer)) => {
                     course.succeeded();
@@ -101,6 +101,24 @@ impl<'a> Call<'a> {
                     Verdict::Unknown => ApiError::outcome_unknown().into(),
                     Verdict::NobodyAnswered => ApiError::no_leader().into(),
                 });
+            }
+        }
+    }
+
+    /// An attempt that is given up once another host leads, if the call may be made again: the one that was asked may
+    /// hang.
+    async fn attempt_while_led(
+        &self,
+        shard: ShardId,
+        host: &ShardHost,
+        request: Bytes,
+        repeat: Repeat,
+    ) -> Result<Answer, Failed> {
+        tokio::select! {
+            biased;
+            answer = self.attempt(host, request) => answer,
+            (leader, term) = self.core.router.led_elsewhere(shard, host.node), if repeat == Repeat::Recognised => {
+                Err(Failed::deposed(&leader, term))
             }
         }
     }

@@ -12,7 +12,7 @@ use cluster::{Cluster, Host, PATIENCE, body, send};
 use conclave_auth::{OpenRooms, Rights, TokenSpec, mint};
 use conclave_client::{Client, ClientError, Session};
 use conclave_cluster::{
-    ClusterTable, KeyId, Node, NodeState, Replica, Secret, Shard, ShardState, TableRevision, TokenKey,
+    ClusterTable, KeyId, LeaderHint, LeaderHints, Node, NodeState, Replica, Secret, Shard, ShardState, TableRevision, TokenKey,
 };
 use conclave_gateway::{Gateway, GatewayOptions, RESUME_TOKEN_TRAILER};
 use conclave_proto::status::reason_of;
@@ -21,7 +21,7 @@ use conclave_proto::v1::{
     ClientFrame, ErrorReason, GetRoomRequest, Hello, ListRoomsRequest, Ping, ReceiveItemsRequest, SendItemsRequest,
     ServerFrame, client_frame, server_frame,
 };
-use conclave_types::{Clock, ClusterUuid, Epoch, NodeUuid, ReplicaId, Timestamp};
+use conclave_types::{Clock, ClusterUuid, Epoch, NodeUuid, ReplicaId, ShardId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -53,6 +53,7 @@ struct Edge {
     served: JoinHandle<()>,
     // Followed by the gateway.
     _table: watch::Sender<Option<Arc<ClusterTable>>>,
+    leaders: watch::Sender<Arc<LeaderHints>>,
 }
 
 impl Edge {
@@ -60,15 +61,26 @@ impl Edge {
         let cluster = Cluster::new();
         let hosts: Vec<_> = (0..3).map(|_| Host::start(&cluster)).collect();
         let (table, watched) = watch::channel(Some(Arc::new(table(&hosts))));
-        let (_, leaders) = watch::channel(Arc::default());
+        let (leaders, hints) = watch::channel(Arc::default());
         let clock = Arc::new(SystemClock(Instant::now()));
-        let gateway = Gateway::new(GatewayOptions::default(), watched, leaders, clock);
+        let gateway = Gateway::new(GatewayOptions::default(), watched, hints, clock);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
         let serving = gateway.serve(listener, stop.clone());
         let served = tokio::spawn(async move { serving.await.unwrap() });
-        Edge { cluster, hosts, address, stop, served, _table: table }
+        Edge { cluster, hosts, address, stop, served, _table: table, leaders }
+    }
+
+    /// Host `number` tells everybody that it leads all shards since this term.
+    fn announce(&self, number: usize, term: u64) {
+        let hint = |shard: u16| LeaderHint {
+            shard: ShardId(shard),
+            term,
+            replica: ReplicaId(u64::from(shard) * 10 + number as u64 + 1),
+            address: self.hosts[number].address.clone(),
+        };
+        self.leaders.send_replace(Arc::new((0..SHARDS as u16).map(hint).collect()));
     }
 
     async fn client(&self) -> Client {
@@ -207,6 +219,21 @@ async fn frames_that_a_deposed_leader_dropped_are_sent_to_the_next_in_order() {
     }
     assert_eq!(edge.cluster.items(), (0..FRAMES).map(body).collect::<Vec<_>>());
     assert_eq!((session.resumes(), edge.cluster.hellos().len()), (0, 2), "the hint was followed");
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_is_left_when_another_leads() {
+    let edge = Edge::start().await;
+    edge.announce(0, 1);
+    let session = edge.session().await;
+    in_time(session.send_items(send(body(0)))).await.unwrap();
+    edge.cluster.hang(0);
+    let reply = session.send_items(send(body(1)));
+    edge.cluster.lead(1);
+    edge.announce(1, 2);
+    assert_eq!(in_time(reply).await.unwrap().first_item, 2);
+    assert_eq!((session.resumes(), edge.cluster.hellos().len()), (0, 2));
+    assert_eq!(edge.cluster.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod admin;
 mod admit;
+mod cluster_time;
 mod convert;
 mod faults;
 mod leader_clock;

@@ -30,9 +30,10 @@ use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
+use crate::cluster_time::ClusterTime;
 use crate::service::{PublicApi, Serving};
 use crate::shed::Shed;
-use shards::ShardKeeper;
+use shards::{HeardHosts, ShardKeeper};
 
 /// Streams of one gateway connection: every session is one.
 const MAX_STREAMS: u32 = 4_096;
@@ -114,7 +115,7 @@ impl Host {
         let serving = Arc::new(Serving {
             shards: RwLock::default(),
             table: cluster.table(),
-            clock: clock.clone(),
+            time: ClusterTime::new(clock.clone(), Box::new(HeardHosts::new(transport.clocks(), clock.clone()))),
             leadership_changed: watch::channel(()).0,
         });
         let (tasks, serve, keep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());

@@ -45,12 +45,12 @@ pub async fn receive(
         if must_ask || shard.may_have_ready(request.room, &request.queue)? {
             let leased = lease(leading, &request).await?;
             if !leased.0.is_empty() {
-                place.found_some();
+                tell_what_is_left(shard, &request, &mut place)?;
                 return response(leased, leading.time.stamp());
             }
             must_ask = false;
         }
-        place.found_nothing();
+        place.left_nothing();
         tokio::select! {
             biased;
             () = place.woken() => {}
@@ -73,10 +73,18 @@ async fn empty(
         true => lease(leading, request).await?,
         false => (Vec::new(), shard.room_revision(request.room)?),
     };
-    if !leased.0.is_empty() {
-        place.found_some();
-    }
+    tell_what_is_left(shard, request, &mut place)?;
     response(leased, leading.time.stamp())
+}
+
+/// The next in line is woken only if more is ready than was taken: who is woken for nothing may look again just after
+/// the one behind it took what came.
+fn tell_what_is_left(shard: &Shard, request: &Receive, place: &mut Place<'_>) -> Result<(), Fault> {
+    match shard.may_have_ready(request.room, &request.queue)? {
+        true => place.left_some(),
+        false => place.left_nothing(),
+    }
+    Ok(())
 }
 
 async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredItem>, Revision), Fault> {

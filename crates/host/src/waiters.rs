@@ -1,47 +1,47 @@
-//! Receives that wait for an item, first come first served, a list for each queue.
+//! Receives that wait for an item, first come first served, a line for each queue.
 //!
 //! Leader memory only: a waiter that is lost with its leader is asked again by the gateway. A waiter takes its place
 //! before its queue is looked at, so a send between look and wait cannot be missed. Waking is a hint; the one who is
-//! woken leases, and wakes the next when it got something.
+//! woken leases, and wakes the next while more is ready.
 //!
-//! Invariant: a wake is never lost. Whoever was woken and leaves without having found its queue empty, for instance
-//! because its client went away, passes the wake on.
+//! Invariants: a wake is never lost. Whoever was woken and leaves without having found its queue empty, for instance
+//! because its client went away, passes the wake on. And whoever was woken for nothing keeps its place.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use conclave_types::{QueueName, RoomUid};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-type Waiting = VecDeque<oneshot::Sender<()>>;
+/// By ticket: the lowest came first.
+type Waiting = BTreeMap<u64, oneshot::Sender<()>>;
 
 #[derive(Debug, Default)]
 pub struct Waiters {
     queues: Mutex<HashMap<(RoomUid, QueueName), Waiting>>,
+    next_ticket: AtomicU64,
 }
 
 impl Waiters {
-    /// Takes a place at the end of a queue's list.
+    /// Takes a place at the end of a queue's line.
     pub fn join(&self, room: RoomUid, queue: &QueueName) -> Place<'_> {
-        let woken = self.enter(room, queue);
-        Place { waiters: self, room, queue: queue.clone(), woken, holds_wake: false }
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let woken = self.stand(room, queue, ticket);
+        Place { waiters: self, room, queue: queue.clone(), ticket, woken, holds_wake: false }
     }
 
-    fn enter(&self, room: RoomUid, queue: &QueueName) -> oneshot::Receiver<()> {
+    fn stand(&self, room: RoomUid, queue: &QueueName, ticket: u64) -> oneshot::Receiver<()> {
         let (wake, woken) = oneshot::channel();
-        let mut queues = self.queues.lock();
-        let waiting = queues.entry((room, queue.clone())).or_default();
-        waiting.retain(|waiter| !waiter.is_closed());
-        waiting.push_back(wake);
+        self.queues.lock().entry((room, queue.clone())).or_default().insert(ticket, wake);
         woken
     }
 
-    /// Forgets those of a queue who no longer wait.
-    fn tidy(&self, room: RoomUid, queue: &QueueName) {
+    fn leave(&self, room: RoomUid, queue: &QueueName, ticket: u64) {
         let mut queues = self.queues.lock();
         let key = (room, queue.clone());
         let Some(waiting) = queues.get_mut(&key) else { return };
-        waiting.retain(|waiter| !waiter.is_closed());
+        waiting.remove(&ticket);
         if waiting.is_empty() {
             queues.remove(&key);
         }
@@ -52,7 +52,7 @@ impl Waiters {
         let mut queues = self.queues.lock();
         let key = (room, queue.clone());
         let Some(waiting) = queues.get_mut(&key) else { return };
-        while let Some(waiter) = waiting.pop_front() {
+        while let Some((_, waiter)) = waiting.pop_first() {
             if waiter.send(()).is_ok() {
                 break;
             }
@@ -63,34 +63,35 @@ impl Waiters {
     }
 }
 
-/// One waiter's place. Dropping it leaves the list and passes on a wake that was not used.
+/// One waiter's place. Dropping it leaves the line and passes on a wake that was not used.
 #[derive(Debug)]
 pub struct Place<'a> {
     waiters: &'a Waiters,
     room: RoomUid,
     queue: QueueName,
+    ticket: u64,
     woken: oneshot::Receiver<()>,
-    /// A wake came that led to no look at the queue yet, or to items of which there may be more.
+    /// A wake came that led to no look at the queue yet, or more is ready than was taken.
     holds_wake: bool,
 }
 
 impl Place<'_> {
-    /// Waits to be woken; the place is then at the end of the list again. May be dropped at the await without losing
-    /// a wake.
+    /// Waits to be woken; then stands in the same place again, to be woken for what comes after the next look. May be
+    /// dropped at the await without losing a wake.
     pub async fn woken(&mut self) {
-        // The sender stays in the list until it wakes; a closed channel would only mean one look too many.
+        // The sender stays in the line until it wakes; a closed channel would only mean one look too many.
         let _ = (&mut self.woken).await;
         self.holds_wake = true;
-        self.woken = self.waiters.enter(self.room, &self.queue);
+        self.woken = self.waiters.stand(self.room, &self.queue, self.ticket);
     }
 
-    /// The queue was empty after the last wake: that one is used up.
-    pub fn found_nothing(&mut self) {
+    /// The queue was left empty after the last wake: that one is used up.
+    pub fn left_nothing(&mut self) {
         self.holds_wake = false;
     }
 
-    /// Items were taken, and there may be more: the next is woken once this place is left.
-    pub fn found_some(&mut self) {
+    /// Items were taken, and more are ready: the next is woken once this place is left.
+    pub fn left_some(&mut self) {
         self.holds_wake = true;
     }
 }
@@ -99,10 +100,9 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // Closed first: a wake comes either before, and is seen here, or goes to the next by itself.
         self.woken.close();
+        self.waiters.leave(self.room, &self.queue, self.ticket);
         if self.holds_wake || self.woken.try_recv().is_ok() {
             self.waiters.wake_one(self.room, &self.queue);
-        } else {
-            self.waiters.tidy(self.room, &self.queue);
         }
     }
 }
@@ -136,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn who_was_woken_for_nothing_keeps_its_place() {
+        let waiters = Waiters::default();
+        let mut first = waiters.join(room(), &queue());
+        let mut second = waiters.join(room(), &queue());
+        waiters.wake_one(room(), &queue());
+        assert!(is_woken(&mut first));
+        first.left_nothing();
+        waiters.wake_one(room(), &queue());
+        assert!(!is_woken(&mut second));
+        assert!(is_woken(&mut first));
+    }
+
+    #[test]
     fn a_waiter_that_left_does_not_swallow_the_wake() {
         let waiters = Waiters::default();
         drop(waiters.join(room(), &queue()));
@@ -158,23 +171,23 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_that_found_nothing_is_used_up() {
+    fn a_wake_that_left_nothing_is_used_up() {
         let waiters = Waiters::default();
         let mut first = waiters.join(room(), &queue());
         let mut second = waiters.join(room(), &queue());
         waiters.wake_one(room(), &queue());
         assert!(is_woken(&mut first));
-        first.found_nothing();
+        first.left_nothing();
         drop(first);
         assert!(!is_woken(&mut second));
     }
 
     #[test]
-    fn who_found_some_wakes_the_next() {
+    fn who_left_some_wakes_the_next() {
         let waiters = Waiters::default();
         let mut first = waiters.join(room(), &queue());
         let mut second = waiters.join(room(), &queue());
-        first.found_some();
+        first.left_some();
         drop(first);
         assert!(is_woken(&mut second));
     }

@@ -44,6 +44,7 @@ pub struct Seen {
     pub unary_writes: usize,
     pub attached: usize,
     leader: usize,
+    hung: Option<usize>,
     farewells: usize,
 }
 
@@ -78,6 +79,11 @@ impl Cluster {
 
     pub fn lead(&self, host: usize) {
         self.seen.send_modify(|seen| seen.leader = host);
+    }
+
+    /// This host goes on holding its streams and says nothing more on them.
+    pub fn hang(&self, host: usize) {
+        self.seen.send_modify(|seen| seen.hung = Some(host));
     }
 
     pub fn mute_after(&self, items: usize) {
@@ -305,6 +311,9 @@ impl Service {
                 changed = seen.changed() => {
                     changed.expect("the cluster lives");
                     let now = *seen.borrow_and_update();
+                    if now.hung == Some(self.number) {
+                        return std::future::pending().await;
+                    }
                     if now.leader != self.number {
                         let _ = outbound.send(Err(self.cluster.not_leader())).await;
                         return;

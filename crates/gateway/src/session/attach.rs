@@ -67,7 +67,16 @@ impl Attaching<'_> {
                 return Err(given_up(verdict));
             }
             let host = course.target().map_err(|_| Status::from(ApiError::no_leader()))?;
-            let attempt = self.attempt(&host, hello.clone());
+            let attempt = async {
+                tokio::select! {
+                    biased;
+                    attached = self.attempt(&host, hello.clone()) => attached,
+                    // A host that hangs must not hold the session up once another leads.
+                    (leader, term) = self.core.router.led_elsewhere(self.shard, host.node) => {
+                        Err(Failed::deposed(&leader, term))
+                    }
+                }
+            };
             match tokio::time::timeout(ATTEMPT.min(course.remaining()), attempt).await {
                 Ok(Ok(attached)) => {
                     course.succeeded();

@@ -15,6 +15,9 @@ use conclave_types::limits::{MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES
 const FRAMES_LIMIT: usize = MAX_UNACKNOWLEDGED_FRAMES;
 const BYTES_LIMIT: usize = MAX_UNACKNOWLEDGED_BYTES;
 
+/// Places of answered frames that are kept before they are cleared away all at once.
+const MAX_ANSWERED: usize = 256;
+
 /// Durable frames and others are bounded apart, so that receives which wait do not keep sends out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameClass {
@@ -63,6 +66,8 @@ struct Load {
 pub struct Ledger {
     /// By sequence, rising. The front is always unanswered.
     frames: VecDeque<Unanswered>,
+    /// How many of them are answered and wait for those before them.
+    answered: usize,
     durable: Load,
     transient: Load,
     highest: u64,
@@ -81,7 +86,7 @@ pub enum Reply {
 impl Ledger {
     /// `sent`: the highest sequence that earlier streams of the session have sent.
     pub fn new(sent: u64, budget: Arc<RetainedBudget>) -> Self {
-        Ledger { frames: VecDeque::new(), durable: Load::default(), transient: Load::default(), highest: sent, budget }
+        Ledger { frames: VecDeque::new(), answered: 0, durable: Load::default(), transient: Load::default(), highest: sent, budget }
     }
 
     /// Keeps a frame that is about to be sent. Sequences that do not rise are the host's to refuse: they are not kept.
@@ -107,8 +112,15 @@ impl Ledger {
         let load = self.load(class);
         load.frames -= 1;
         load.bytes -= frame.len();
+        self.answered += 1;
         while self.frames.front().is_some_and(|front| front.frame.is_none()) {
             self.frames.pop_front();
+            self.answered -= 1;
+        }
+        // A receive may wait for a minute while everything behind it is answered.
+        if self.answered > MAX_ANSWERED && self.answered > self.frames.len() / 2 {
+            self.frames.retain(|entry| entry.frame.is_some());
+            self.answered = 0;
         }
         Reply::First
     }
@@ -215,6 +227,24 @@ mod tests {
         assert_eq!(ledger.answer(8), Reply::Repeated);
         assert_eq!(ledger.answer(3), Reply::First);
         assert_eq!(ledger.answer(7), Reply::First);
+    }
+
+    #[test]
+    fn a_receive_that_waits_does_not_make_the_ledger_grow() {
+        let mut ledger = ledger();
+        ledger.keep(1, FrameClass::Transient, frame(1));
+        for sequence in 2..=10_000 {
+            ledger.keep(sequence, FrameClass::Durable, frame(sequence));
+            let stays_open = sequence > 9_900 && sequence % 7 == 0;
+            if !stays_open {
+                assert_eq!(ledger.answer(sequence), Reply::First);
+            }
+            assert!(ledger.frames.len() <= 2 * MAX_ANSWERED);
+        }
+        assert_eq!(ledger.answer(9_902), Reply::Repeated);
+        assert_eq!(ledger.answer(9_905), Reply::First);
+        let owed: Vec<_> = ledger.unanswered().take(3).cloned().collect();
+        assert_eq!(owed, [frame(1), frame(9_912), frame(9_919)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use conclave_cluster::{
 };
 use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
 use conclave_storage::{Engine, EngineError};
-use conclave_transport::{GrpcTransport, LocalIdentity, PeerClocks};
+use conclave_transport::{ClockReading, GrpcTransport, LocalIdentity, PeerClocks};
 use conclave_types::{Clock, NodeUuid, ReplicaId, ShardId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -145,12 +145,33 @@ struct HeardClocks {
 impl VoterClocks for HeardClocks {
     fn others(&self) -> Vec<Timestamp> {
         let now = self.clock.monotonic();
-        let carried = |node: &NodeUuid| {
-            let reading = self.clocks.reading(*node)?;
-            Some(reading.wall.plus_ms(now.saturating_sub(reading.heard).as_millis() as u64))
-        };
-        self.voters.iter().filter_map(carried).collect()
+        let heard = self.voters.iter().filter_map(|node| self.clocks.reading(*node));
+        heard.map(|reading| carried(reading, now)).collect()
     }
+}
+
+/// The clocks of all hosts that talk to this one, carried on in the same way.
+pub struct HeardHosts {
+    clocks: Arc<PeerClocks>,
+    clock: Arc<dyn Clock>,
+}
+
+impl HeardHosts {
+    pub fn new(clocks: Arc<PeerClocks>, clock: Arc<dyn Clock>) -> Self {
+        HeardHosts { clocks, clock }
+    }
+}
+
+impl VoterClocks for HeardHosts {
+    fn others(&self) -> Vec<Timestamp> {
+        let now = self.clock.monotonic();
+        self.clocks.readings().into_iter().map(|(_, reading)| carried(reading, now)).collect()
+    }
+}
+
+/// What a clock shows now that showed this when it was heard.
+fn carried(reading: ClockReading, now: Duration) -> Timestamp {
+    reading.wall.plus_ms(now.saturating_sub(reading.heard).as_millis() as u64)
 }
 
 /// Tells who asks which shards are led here, after each change.

@@ -28,39 +28,38 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 /// A clock that runs with the real one and can be moved.
 pub struct TestClock {
     began: Instant,
-    wall_ahead_ms: AtomicU64,
-    monotonic_ahead_ms: AtomicU64,
+    passed_ms: AtomicU64,
+    jumped_ms: AtomicU64,
 }
 
 impl TestClock {
     fn new() -> Arc<Self> {
-        Arc::new(TestClock { began: Instant::now(), wall_ahead_ms: 0.into(), monotonic_ahead_ms: 0.into() })
+        Arc::new(TestClock { began: Instant::now(), passed_ms: 0.into(), jumped_ms: 0.into() })
     }
 
     /// Time passes, at once.
     pub fn advance(&self, by: Duration) {
-        self.monotonic_ahead_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
-        self.jump(by);
+        self.passed_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// The wall clock alone is set forward.
+    /// The wall clock alone is set forward, and is wrong from then on.
     pub fn jump(&self, by: Duration) {
-        self.wall_ahead_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.jumped_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// What the wall clock would show if nobody had moved it.
-    pub fn unmoved(&self) -> Timestamp {
-        Timestamp(EPOCH_MS).plus_ms(self.began.elapsed().as_millis() as u64)
+    /// What the wall clock would show if it had never jumped.
+    pub fn right(&self) -> Timestamp {
+        Timestamp(EPOCH_MS).plus_ms(self.monotonic().as_millis() as u64)
     }
 }
 
 impl Clock for TestClock {
     fn wall(&self) -> Timestamp {
-        self.unmoved().plus_ms(self.wall_ahead_ms.load(Ordering::SeqCst))
+        self.right().plus_ms(self.jumped_ms.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {
-        self.began.elapsed() + Duration::from_millis(self.monotonic_ahead_ms.load(Ordering::SeqCst))
+        self.began.elapsed() + Duration::from_millis(self.passed_ms.load(Ordering::SeqCst))
     }
 }
 

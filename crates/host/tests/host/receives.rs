@@ -78,6 +78,25 @@ async fn waiting_receivers_are_served_in_the_order_they_came() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_does_not_wait_takes_nobodys_place() {
+    let (_cluster, ada) = with_queue().await;
+    let mut first = waiting(&ada, LONG_LEASE).await;
+    let mut second = waiting(&ada, LONG_LEASE).await;
+    for item in 1..=20 {
+        // Whoever of the two gets it, the one that waited stays first.
+        ada.send(items(JOBS, &["work"])).await.unwrap();
+        if !ada.receive(receive_request(JOBS, NO_WAIT, LONG_LEASE)).await.unwrap().is_empty() {
+            continue;
+        }
+        assert_eq!(ids(&first.received(1).await), [(item, 1)]);
+        ada.send(items(JOBS, &["work"])).await.unwrap();
+        assert_eq!(ids(&second.received(1).await).len(), 1);
+        return;
+    }
+    panic!("a waiting receiver starved behind those that do not wait");
+}
+
+#[tokio::test]
 async fn one_send_of_many_serves_many() {
     let (_cluster, ada) = with_queue().await;
     let mut sessions = Vec::new();
@@ -101,6 +120,19 @@ async fn a_waiter_that_left_takes_nothing_with_it() {
     waiting(&ada, LONG_LEASE).await.leave();
     let mut second = waiting(&ada, LONG_LEASE).await;
     second.settle(3, JOBS).await;
+    ada.send(items(JOBS, &["work"])).await.unwrap();
+    assert_eq!(ids(&second.received(1).await), [(1, 1)]);
+}
+
+#[tokio::test]
+async fn a_waiter_that_said_its_last_and_then_left_takes_nothing_with_it() {
+    let (_cluster, ada) = with_queue().await;
+    let half_closed = waiting(&ada, LONG_LEASE).await.close();
+    let mut second = waiting(&ada, LONG_LEASE).await;
+    drop(half_closed);
+    for sequence in 3..=5 {
+        second.settle(sequence, JOBS).await;
+    }
     ada.send(items(JOBS, &["work"])).await.unwrap();
     assert_eq!(ids(&second.received(1).await), [(1, 1)]);
 }
