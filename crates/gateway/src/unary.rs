@@ -87,7 +87,8 @@ impl<'a> Call<'a> {
         let mut course = Course::new(self.core, shard, patience);
         loop {
             let host = course.target().map_err(|_| Status::from(ApiError::no_leader()))?;
-            let failed = match self.within_deadline(self.attempt_while_led(shard, &host, request.clone(), repeat)).await {
+            let failed = match self.within_deadline(self.attempt_while_led(shard, &host, request.clone(), repeat)).await
+            {
                 None => return Err(late(repeat)),
                 Some(Ok(answer)) => {
                     course.succeeded();

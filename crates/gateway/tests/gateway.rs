@@ -12,7 +12,8 @@ use cluster::{Cluster, Host, PATIENCE, body, send};
 use conclave_auth::{OpenRooms, Rights, TokenSpec, mint};
 use conclave_client::{Client, ClientError, Session};
 use conclave_cluster::{
-    ClusterTable, KeyId, LeaderHint, LeaderHints, Node, NodeState, Replica, Secret, Shard, ShardState, TableRevision, TokenKey,
+    ClusterTable, KeyId, LeaderHint, LeaderHints, Node, NodeState, Replica, Secret, Shard, ShardState, TableRevision,
+    TokenKey,
 };
 use conclave_gateway::{Gateway, GatewayOptions, RESUME_TOKEN_TRAILER};
 use conclave_proto::status::reason_of;

@@ -362,7 +362,7 @@ impl Session {
             biased;
             () = self.leading.ended.cancelled() => Err(self.shard.not_leader().into()),
             _ = self.ended.changed() => Err(self.end_reason().into()),
-            sent = self.outbound.send(frame) => sent.map_err(|_| End::Client),
+            sent = self.outbound.send(*frame) => sent.map_err(|_| End::Client),
         }
     }
 }

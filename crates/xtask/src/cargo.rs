@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::setup;
+use crate::{checkout, setup};
 
 pub struct Cargo {
     root: PathBuf,
@@ -38,7 +38,9 @@ impl Cargo {
     pub fn find() -> Result<Cargo> {
         let root =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("cannot find the workspace")?;
-        Ok(Cargo { root, target: target_directory()?, compilers: setup::compilers() })
+        let target = target_directory()?;
+        checkout::claim(&root, &target)?;
+        Ok(Cargo { root, target, compilers: setup::compilers() })
     }
 
     pub fn root(&self) -> &Path {

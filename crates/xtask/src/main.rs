@@ -6,6 +6,7 @@
 
 mod bounded;
 mod cargo;
+mod checkout;
 mod checks;
 mod layering;
 mod links;

@@ -86,7 +86,14 @@ pub enum Reply {
 impl Ledger {
     /// `sent`: the highest sequence that earlier streams of the session have sent.
     pub fn new(sent: u64, budget: Arc<RetainedBudget>) -> Self {
-        Ledger { frames: VecDeque::new(), answered: 0, durable: Load::default(), transient: Load::default(), highest: sent, budget }
+        Ledger {
+            frames: VecDeque::new(),
+            answered: 0,
+            durable: Load::default(),
+            transient: Load::default(),
+            highest: sent,
+            budget,
+        }
     }
 
     /// Keeps a frame that is about to be sent. Sequences that do not rise are the host's to refuse: they are not kept.

@@ -24,6 +24,9 @@ use crate::shard_time::VoterClocks;
 /// How long the preferred leader of a new shard has to give it its members before another replica does.
 const FOUND_AFTER: Duration = Duration::from_secs(3);
 
+/// Before the metadata group is told again of a new shard that it could not note.
+const ACTIVATE_AGAIN: Duration = Duration::from_secs(1);
+
 pub struct ShardKeeper {
     pub node: NodeUuid,
     pub engine: Arc<dyn Engine>,
@@ -205,18 +208,30 @@ pub async fn activate_shards(serving: Arc<Serving>, cluster: Arc<Cluster>, keep:
     loop {
         leadership.borrow_and_update();
         let present = table.borrow_and_update().clone();
+        let mut failed = false;
         let new =
             present.iter().flat_map(|table| table.shards()).filter(|(_, shard)| shard.state == ShardState::Creating);
         for (id, _) in new {
             let led = serving.shards.read().get(&id).is_some_and(|shard| shard.is_led_here());
-            if led && let Err(reason) = cluster.propose(MetaCommand::ActivateShard { shard: id }).await {
-                warn!(shard = id.0, %reason, "a new shard is not active yet");
+            if !led {
+                continue;
+            }
+            let activate = cluster.propose(MetaCommand::ActivateShard { shard: id });
+            match keep.run_until_cancelled(activate).await {
+                Some(Ok(_)) => {}
+                Some(Err(reason)) => {
+                    warn!(shard = id.0, %reason, "a new shard is not active yet");
+                    failed = true;
+                }
+                None => return,
             }
         }
         tokio::select! {
             () = keep.cancelled() => return,
             changed = leadership.changed() => if changed.is_err() { return },
             changed = table.changed() => if changed.is_err() { return },
+            // Nothing else need ever change: then this is all that brings the shard into service.
+            () = tokio::time::sleep(ACTIVATE_AGAIN), if failed => {}
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Outbound {
 /// A frame that found no place.
 pub enum Unsent {
     /// The client reads too slowly; the frame is given back.
-    Full(v1::ServerFrame),
+    Full(Box<v1::ServerFrame>),
     /// Nobody reads any more.
     Gone,
 }
@@ -45,7 +45,7 @@ impl Outbound {
     /// Puts a frame in the queue if there is room.
     pub fn try_send(&self, frame: v1::ServerFrame) -> Result<(), Unsent> {
         self.frames.try_send(frame).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(frame) => Unsent::Full(frame),
+            mpsc::error::TrySendError::Full(frame) => Unsent::Full(Box::new(frame)),
             mpsc::error::TrySendError::Closed(_) => Unsent::Gone,
         })
     }

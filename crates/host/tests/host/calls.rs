@@ -34,10 +34,10 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub async fn connect(address: &str, secret: [u8; 32], claims: Claims, clock: Arc<TestClock>) -> Caller {
+    /// Connects at the first call, and again when the host was gone.
+    pub fn connect(address: &str, secret: [u8; 32], claims: Claims, clock: Arc<TestClock>) -> Caller {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a host's address");
-        let channel = endpoint.tcp_nodelay(true).connect().await.expect("the host listens");
-        Caller { channel, secret, claims, clock }
+        Caller { channel: endpoint.tcp_nodelay(true).connect_lazy(), secret, claims, clock }
     }
 
     /// The same connection, with other claims.

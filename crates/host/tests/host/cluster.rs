@@ -17,11 +17,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use tonic::{Code, Status};
 
 use crate::calls::Caller;
 
 /// Longest any test waits for a condition.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Before a call is tried again, if no leader announces itself earlier.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// What every wall clock shows when its cluster is made.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -163,7 +166,7 @@ impl Cluster {
     }
 
     /// Waits until this host knows that every shard serves.
-    async fn active(&self, host: usize) -> Arc<ClusterTable> {
+    pub async fn active(&self, host: usize) -> Arc<ClusterTable> {
         let table = self.running[host].as_ref().expect("a running host").host.table();
         table_where(table, |table| table.shards.iter().all(|shard| shard.state == ShardState::Active)).await
     }
@@ -229,6 +232,30 @@ impl Cluster {
         (self.index_of(&hint.address), hint.term)
     }
 
+    /// Tries a call at whoever leads until it gets an answer other than "not here" or "not now", as a gateway does.
+    /// Returns the answer with the caller that got it.
+    pub async fn at_any_leader<T>(
+        &self,
+        room: &str,
+        participant: &str,
+        call: impl AsyncFn(&Caller) -> Result<T, Status>,
+    ) -> (Caller, Result<T, Status>) {
+        let mut leaders = self.client.leaders();
+        let tries = async {
+            loop {
+                leaders.borrow_and_update();
+                let caller = self.at_leader(room, participant).await;
+                match call(&caller).await {
+                    Err(status) if status.code() == Code::Unavailable => {}
+                    answer => return (caller, answer),
+                }
+                // The same leader may only need a moment more.
+                let _ = timeout(RETRY_PAUSE, leaders.changed()).await;
+            }
+        };
+        timeout(PATIENCE, tries).await.expect("no leader serves")
+    }
+
     /// Claims of a participant who may do everything.
     pub fn claims(&self, participant: &str) -> Claims {
         Claims {
@@ -245,7 +272,7 @@ impl Cluster {
         let table = table_where(self.table(), |_| true).await;
         let secret = table.secret.bytes().try_into().expect("32 bytes");
         let seed = &self.seeds[host];
-        Caller::connect(&seed.address, secret, self.claims(participant), seed.clock.clone()).await
+        Caller::connect(&seed.address, secret, self.claims(participant), seed.clock.clone())
     }
 
     /// Speaks to the host that leads a room's shard.

@@ -3,25 +3,18 @@
 use std::time::{Duration, Instant};
 
 use conclave_proto::v1::ErrorReason;
+use conclave_proto::v1::server_frame::Body;
 
 use crate::calls::{Caller, Stream, ids, receive, receive_request, send};
-use crate::cluster::{Cluster, PATIENCE, THREE_HOSTS};
+use crate::cluster::{Cluster, THREE_HOSTS};
 
 const JOBS: &str = "rooms/lab/queues/jobs";
 
-/// Takes a session up at whoever leads, as a gateway does: what says "not here" or "not now" is tried again.
+/// Takes a session up at whoever leads.
 async fn resume_anywhere(cluster: &Cluster, session: &Stream, sent: u64) -> (Caller, Stream) {
-    let until = Instant::now() + PATIENCE;
-    let mut term = 0;
-    loop {
-        let (leader, seen) = cluster.next_leader("lab", term).await;
-        let ada = cluster.caller(leader, "ada").await;
-        match ada.resume("lab", session.token(), sent).await {
-            Ok(stream) => return (ada, stream),
-            Err(status) if status.code() == tonic::Code::Unavailable && Instant::now() < until => term = seen,
-            Err(status) => panic!("the session was not taken up: {status:?}"),
-        }
-    }
+    let resumed = cluster.at_any_leader("lab", "ada", async |ada| ada.resume("lab", session.token(), sent).await);
+    let (ada, stream) = resumed.await;
+    (ada, stream.expect("the session is taken up"))
 }
 
 #[tokio::test]
@@ -52,7 +45,6 @@ async fn kept_outcomes_outlive_the_leader() {
     let mut sent = Vec::new();
     let mut received = None;
     while sent.len() < 10 || received.is_none() {
-        use conclave_proto::v1::server_frame::Body;
         let frame = again.next().await.unwrap();
         match frame.body {
             Some(Body::SendItems(response)) => sent.push(response),

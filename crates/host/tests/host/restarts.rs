@@ -16,6 +16,7 @@ async fn cut_power(cluster: &mut Cluster) {
     cluster.kill(0).await;
     cluster.start_host(0).await;
     cluster.next_leader("lab", term).await;
+    cluster.active(0).await;
 }
 
 #[tokio::test]

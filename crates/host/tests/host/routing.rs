@@ -35,7 +35,7 @@ async fn a_host_without_a_table_has_no_leader_to_name() {
     let mut cluster = Cluster::unborn(THREE_HOSTS);
     cluster.start_host(0).await;
     let (address, claims) = (cluster.address(0), cluster.claims("ada"));
-    let ada = Caller::connect(address, [1; 32], claims, cluster.shared_clock(0)).await;
+    let ada = Caller::connect(address, [1; 32], claims, cluster.shared_clock(0));
     assert_eq!(refusal(ada.get_room("lab").await), ErrorReason::NoLeader);
     assert_eq!(refusal(ada.begin("lab").await), ErrorReason::NoLeader);
 }

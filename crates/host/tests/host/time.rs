@@ -6,7 +6,7 @@ use conclave_proto::v1;
 use conclave_types::Timestamp;
 
 use crate::calls::{AckResult, Caller, id, items, receive_request};
-use crate::cluster::{Cluster, Founding, PATIENCE, THREE_HOSTS};
+use crate::cluster::{Cluster, Founding, THREE_HOSTS};
 
 const JOBS: &str = "rooms/lab/queues/jobs";
 const TWO_HOURS: Duration = Duration::from_secs(2 * 60 * 60);
@@ -28,20 +28,11 @@ async fn stamped(cluster: &Cluster, ada: &Caller) -> (u64, v1::Delivery) {
     (send_time(&delivery).0.abs_diff(right.0), delivery)
 }
 
-/// Speaks to whoever leads, once it serves.
+/// Speaks to whoever leads, once it serves; makes the room if there is none.
 async fn at_serving_leader(cluster: &Cluster) -> (usize, u64, Caller) {
-    let until = std::time::Instant::now() + PATIENCE;
-    loop {
-        let (leader, term) = cluster.leader("lab").await;
-        let ada = cluster.caller(leader, "ada").await;
-        match ada.create_room("lab").await {
-            Err(status) if status.code() == tonic::Code::Unavailable => {
-                assert!(std::time::Instant::now() < until, "no leader serves: {status:?}");
-                tokio::task::yield_now().await;
-            }
-            _ => return (leader, term, ada),
-        }
-    }
+    let (ada, _) = cluster.at_any_leader("lab", "ada", async |ada| ada.create_room("lab").await).await;
+    let (leader, term) = cluster.leader("lab").await;
+    (leader, term, ada)
 }
 
 #[tokio::test]

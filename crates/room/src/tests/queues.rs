@@ -171,7 +171,11 @@ fn no_more_is_leased_than_may_be_in_flight() {
     let taken: usize = (0..9).map(|_| shard.lease(500).len()).sum();
     assert_eq!((taken, shard.sizes()), (1_000, (152, 1_000)));
     let applied = shard.entry(vec![ack(&[(500, 1)]).into()]);
-    assert_eq!(applied.effects, [Effect::QueueReady { room: ROOM, queue: queue() }], "who found it full waits for this");
+    assert_eq!(
+        applied.effects,
+        [Effect::QueueReady { room: ROOM, queue: queue() }],
+        "who found it full waits for this"
+    );
     assert_eq!(ids(&shard.lease(500)), [(1_001, 1)]);
 }
 
