@@ -256,6 +256,13 @@ impl Cluster {
         timeout(PATIENCE, tries).await.expect("no leader serves")
     }
 
+    /// Makes a room if there is none: the host that leads it, its term, and a caller there.
+    pub async fn with_room(&self, room: &str, participant: &str) -> (usize, u64, Caller) {
+        let (caller, _) = self.at_any_leader(room, participant, async |caller| caller.create_room(room).await).await;
+        let (leader, term) = self.leader(room).await;
+        (leader, term, caller)
+    }
+
     /// Claims of a participant who may do everything.
     pub fn claims(&self, participant: &str) -> Claims {
         Claims {

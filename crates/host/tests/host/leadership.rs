@@ -20,9 +20,7 @@ async fn resume_anywhere(cluster: &Cluster, session: &Stream, sent: u64) -> (Cal
 #[tokio::test]
 async fn kept_outcomes_outlive_the_leader() {
     let mut cluster = Cluster::start(THREE_HOSTS).await;
-    let (leader, term) = cluster.leader("lab").await;
-    let ada = cluster.caller(leader, "ada").await;
-    ada.create_room("lab").await.unwrap();
+    let (leader, term, ada) = cluster.with_room("lab", "ada").await;
     let mut session = ada.begin("lab").await.unwrap();
     let mut outcomes = Vec::new();
     for sequence in 1..=10 {
@@ -60,9 +58,7 @@ async fn kept_outcomes_outlive_the_leader() {
 #[tokio::test]
 async fn frames_cut_off_by_a_dying_leader_are_sent_again_without_loss_or_doubling() {
     let mut cluster = Cluster::start(THREE_HOSTS).await;
-    let (leader, term) = cluster.leader("lab").await;
-    let ada = cluster.caller(leader, "ada").await;
-    ada.create_room("lab").await.unwrap();
+    let (leader, term, ada) = cluster.with_room("lab", "ada").await;
     let mut session = ada.begin("lab").await.unwrap();
     let frames = 400;
     for sequence in 1..=frames {
@@ -86,9 +82,7 @@ async fn frames_cut_off_by_a_dying_leader_are_sent_again_without_loss_or_doublin
 #[tokio::test]
 async fn draining_hands_leadership_over_within_a_second_and_sends_streams_to_the_new_leader() {
     let cluster = Cluster::start(THREE_HOSTS).await;
-    let (leader, term) = cluster.leader("lab").await;
-    let ada = cluster.caller(leader, "ada").await;
-    ada.create_room("lab").await.unwrap();
+    let (leader, term, ada) = cluster.with_room("lab", "ada").await;
     let mut session = ada.begin("lab").await.unwrap();
     session.ask(1, send(JOBS, "once"));
     let outcome = session.sent(1).await;
@@ -113,9 +107,7 @@ async fn draining_hands_leadership_over_within_a_second_and_sends_streams_to_the
 #[tokio::test]
 async fn a_leader_that_comes_back_follows_and_has_missed_nothing() {
     let mut cluster = Cluster::start(THREE_HOSTS).await;
-    let (first, term) = cluster.leader("lab").await;
-    let ada = cluster.caller(first, "ada").await;
-    ada.create_room("lab").await.unwrap();
+    let (first, term, ada) = cluster.with_room("lab", "ada").await;
     let mut session = ada.begin("lab").await.unwrap();
     session.ask(1, send(JOBS, "before"));
     session.sent(1).await;

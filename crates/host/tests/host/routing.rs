@@ -2,9 +2,10 @@
 
 use conclave_proto::status::metadata_of;
 use conclave_proto::v1::ErrorReason;
+use tokio::time::timeout;
 
 use crate::calls::{Caller, reason, refusal};
-use crate::cluster::{Cluster, Founding, THREE_HOSTS};
+use crate::cluster::{Cluster, Founding, PATIENCE, THREE_HOSTS};
 
 #[tokio::test]
 async fn a_shard_that_is_not_hosted_here_is_a_stale_epoch() {
@@ -20,14 +21,21 @@ async fn a_shard_that_is_not_hosted_here_is_a_stale_epoch() {
 #[tokio::test]
 async fn a_follower_names_the_leader() {
     let cluster = Cluster::start(THREE_HOSTS).await;
-    let (leader, _) = cluster.leader("lab").await;
-    cluster.caller(leader, "ada").await.create_room("lab").await.unwrap();
+    let (leader, _, _) = cluster.with_room("lab", "ada").await;
     let follower = cluster.caller((leader + 1) % 3, "ada").await;
-    for status in [follower.get_room("lab").await.unwrap_err(), follower.begin("lab").await.err().unwrap()] {
-        assert_eq!(reason(&status), ErrorReason::NotLeader);
-        let named = metadata_of(&status).remove("leader");
-        assert_eq!(named.as_deref(), Some(cluster.address(leader)));
-    }
+    // The first answers may come before the follower has heard of its leader.
+    let named = async {
+        loop {
+            let status = follower.get_room("lab").await.expect_err("a follower serves nobody");
+            assert_eq!(reason(&status), ErrorReason::NotLeader);
+            if let Some(named) = metadata_of(&status).remove("leader") {
+                return named;
+            }
+        }
+    };
+    let named = timeout(PATIENCE, named).await.expect("the follower never hears of its leader");
+    assert_eq!(named, cluster.address(leader));
+    assert_eq!(refusal(follower.begin("lab").await), ErrorReason::NotLeader);
 }
 
 #[tokio::test]

@@ -28,20 +28,13 @@ async fn stamped(cluster: &Cluster, ada: &Caller) -> (u64, v1::Delivery) {
     (send_time(&delivery).0.abs_diff(right.0), delivery)
 }
 
-/// Speaks to whoever leads, once it serves; makes the room if there is none.
-async fn at_serving_leader(cluster: &Cluster) -> (usize, u64, Caller) {
-    let (ada, _) = cluster.at_any_leader("lab", "ada", async |ada| ada.create_room("lab").await).await;
-    let (leader, term) = cluster.leader("lab").await;
-    (leader, term, ada)
-}
-
 #[tokio::test]
 async fn a_host_two_hours_ahead_from_the_start_moves_no_stamp() {
     for ahead in 0..3 {
         let mut clocks = vec![Duration::ZERO; 3];
         clocks[ahead] = TWO_HOURS;
         let cluster = Cluster::start(Founding { ahead: clocks, ..THREE_HOSTS }).await;
-        let (leader, term, ada) = at_serving_leader(&cluster).await;
+        let (leader, term, ada) = cluster.with_room("lab", "ada").await;
         let (off, _) = stamped(&cluster, &ada).await;
         assert!(off <= TOLERANCE_MS, "host {leader} leads in term {term}, host {ahead} is ahead: off by {off} ms");
     }
@@ -50,7 +43,7 @@ async fn a_host_two_hours_ahead_from_the_start_moves_no_stamp() {
 #[tokio::test]
 async fn a_leaders_wall_clock_that_jumps_moves_no_lease() {
     let cluster = Cluster::start(THREE_HOSTS).await;
-    let (leader, _, ada) = at_serving_leader(&cluster).await;
+    let (leader, _, ada) = cluster.with_room("lab", "ada").await;
     let (_, before) = stamped(&cluster, &ada).await;
     cluster.clock(leader).jump(TWO_HOURS);
 
@@ -65,7 +58,7 @@ async fn a_leaders_wall_clock_that_jumps_moves_no_lease() {
 #[tokio::test]
 async fn leases_stand_while_leadership_wanders_over_a_skewed_host() {
     let cluster = Cluster::start(THREE_HOSTS).await;
-    let (first, mut term, ada) = at_serving_leader(&cluster).await;
+    let (first, mut term, ada) = cluster.with_room("lab", "ada").await;
     let skewed = (first + 1) % 3;
     cluster.clock(skewed).jump(TWO_HOURS);
     let (_, leased) = stamped(&cluster, &ada).await;
@@ -73,10 +66,10 @@ async fn leases_stand_while_leadership_wanders_over_a_skewed_host() {
     for _ in 0..4 {
         cluster.drain(leader).await;
         (leader, term) = cluster.next_leader("lab", term).await;
-        let (_, _, ada) = at_serving_leader(&cluster).await;
+        let (_, _, ada) = cluster.with_room("lab", "ada").await;
         let (off, _) = stamped(&cluster, &ada).await;
         assert!(off <= TOLERANCE_MS, "host {leader} led in term {term}, {skewed} is ahead: off by {off} ms");
     }
-    let (_, _, ada) = at_serving_leader(&cluster).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
     assert_eq!(ada.ack(JOBS, &[id(&leased)]).await.unwrap(), [AckResult::Acked]);
 }
