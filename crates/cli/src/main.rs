@@ -1,15 +1,24 @@
 //! The binary `conclave`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use conclave_cli::flags::{Cli, Command, TokenCommand};
 use conclave_cli::{config, roles, verbs};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+/// What is left to end by itself once the command is done.
+const REST: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let done = tokio::runtime::Runtime::new().context("no runtime").and_then(|runtime| {
+        let done = runtime.block_on(run(command));
+        runtime.shutdown_timeout(REST);
+        done
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

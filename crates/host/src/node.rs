@@ -48,6 +48,8 @@ const ENVELOPE_BYTES: usize = 64 << 10;
 const MAX_UNARY_CALLS: usize = 8_192;
 /// Leaderships handed over at once during a drain.
 const DRAIN_AT_ONCE: usize = 16;
+/// How long connections may take to end once the host stops; one that never speaks would hold it up for ever.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(3);
 /// Groups stopped at once.
 const STOP_AT_ONCE: usize = 64;
 /// Between rounds of a drain.
@@ -226,8 +228,17 @@ impl Host {
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
-            if let Err(reason) = router.serve_with_incoming_shutdown(incoming, serve.cancelled()).await {
-                error!(%reason, "the internal listener failed");
+            let patience = async {
+                serve.cancelled().await;
+                tokio::time::sleep(CLOSING_PATIENCE).await;
+            };
+            tokio::select! {
+                served = router.serve_with_incoming_shutdown(incoming, serve.cancelled()) => {
+                    if let Err(reason) = served {
+                        error!(%reason, "the internal listener failed");
+                    }
+                }
+                () = patience => info!("connections that did not end by themselves are cut"),
             }
         });
     }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use conclave_cluster::{ClusterOptions, ClusterToken, DataFolder, FoundingOptions, Origin};
 use conclave_host::{Host, HostOptions, HostParts};
 use conclave_raft::RaftOptions;
@@ -57,6 +58,9 @@ fn open_folder(path: &Path, token: &ClusterToken, bootstrap: &Bootstrap, adverti
     })
 }
 
+/// How long the log threads may take once the host has stopped.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
+
 /// A host and the threads that its log is written on.
 pub(super) struct RunningHost {
     pub host: Host,
@@ -68,7 +72,8 @@ impl RunningHost {
     pub async fn stop(self) -> Result<()> {
         self.host.stop().await;
         let threads = self.threads;
-        tokio::task::spawn_blocking(move || threads.join()).await?;
+        let joined = tokio::task::spawn_blocking(move || threads.join());
+        tokio::time::timeout(THREADS_END_WITHIN, joined).await.context("something still uses the store")??;
         Ok(())
     }
 }
@@ -83,6 +88,13 @@ pub(super) async fn start(
     listener: TcpListener,
 ) -> Result<RunningHost> {
     let store = folder.path().join(STORE);
+    // A node of a cluster has voted and acknowledged; without its store it must not come back under the same identity.
+    ensure!(
+        folder.cluster().is_none() || store.exists(),
+        "the store in {} is gone, and this node belongs to a cluster already: restore it, or start with an empty data \
+         folder as a new node",
+        store.display()
+    );
     let engine = RocksEngine::open(&store, RocksOptions::default())
         .with_context(|| format!("the store in {} cannot be opened", store.display()))?;
     let options = HostOptions {

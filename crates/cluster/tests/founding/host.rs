@@ -163,7 +163,8 @@ impl Host {
         }
         self.transport.shutdown().await;
         self.served.await.unwrap().unwrap();
-        drop(self.raft);
+        // The log queue closes once nobody holds a group.
+        drop((self.raft, self.cluster));
         for step in self.steps {
             step.await.unwrap();
         }
