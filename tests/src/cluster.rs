@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -296,9 +297,21 @@ pub async fn eventually<T, F: Future<Output = Result<T>>>(what: &str, mut attemp
     }
 }
 
+/// Ports that tests listen on: below those that the system gives to connections, which could take one between here and
+/// the process that is to listen on it.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
 fn free_address() -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.to_string())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        // Processes begin at places of their own; within one, no port is given twice.
+        let step = std::process::id().wrapping_mul(211).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", PORTS.start + step % (PORTS.end - PORTS.start));
+        if TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }
 
 /// The product's binary: named by `CONCLAVE_BIN`, else beside this test's own.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use conclave_auth::{OpenRooms, Rights, TokenSpec};
 use conclave_cluster::{ClusterToken, DataFolder, Origin};
 use conclave_host::Host;
@@ -108,7 +108,7 @@ async fn plan(folder: &Path, hosts: u16) -> Result<(Plan, Vec<TcpListener>)> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for _ in 0..hosts {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = bind_lasting().await?;
         addresses.push(listener.local_addr()?.to_string());
         listeners.push(listener);
     }
@@ -157,4 +157,19 @@ fn path_to_self() -> String {
         true => String::new(),
         false => format!("PATH=\"$PATH:{}\" ", folder.display()),
     }
+}
+
+/// A listener whose port the system does not give to connections, so that it is free again at the next start.
+async fn bind_lasting() -> Result<TcpListener> {
+    const PORTS: std::ops::Range<u16> = 17_000..32_000;
+    const ATTEMPTS: usize = 100;
+    for _ in 0..ATTEMPTS {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random)?;
+        let port = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return Ok(listener);
+        }
+    }
+    bail!("no free port was found between {} and {}", PORTS.start, PORTS.end)
 }
