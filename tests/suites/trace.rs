@@ -9,6 +9,7 @@ use conclave_tests::cluster::Cluster;
 use conclave_tests::progress::Progress;
 use conclave_tests::trace::{self, Text, Trace};
 use conclave_tests::typist::type_and_rebuild;
+use tokio::sync::Mutex;
 
 /// Longest time that clients may stand still while a host is lost and another takes over.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
@@ -16,13 +17,17 @@ const LONGEST_GAP: Duration = Duration::from_secs(3);
 const WITHIN: Duration = Duration::from_secs(600);
 const SHARDS: u16 = 4;
 
+/// Held by the test that runs: two clusters at once on two cores would measure each other.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// Runs a test against a cluster; its logs are shown when it fails.
-async fn with_cluster<F>(test: impl FnOnce(Arc<tokio::sync::Mutex<Cluster>>) -> F)
+async fn with_cluster<F>(test: impl FnOnce(Arc<Mutex<Cluster>>) -> F)
 where
     F: Future<Output = Result<()>>,
 {
+    let _alone = ALONE.lock().await;
     let cluster = Cluster::start(3, SHARDS).await.expect("a cluster starts");
-    let cluster = Arc::new(tokio::sync::Mutex::new(cluster));
+    let cluster = Arc::new(Mutex::new(cluster));
     let result = tokio::time::timeout(WITHIN, test(cluster.clone())).await;
     let result = result.context("the test took too long").and_then(|result| result);
     if let Err(error) = result {
@@ -32,12 +37,7 @@ where
 }
 
 /// Kills the host that leads `room` once `progress` has come this far, and starts it again once work goes on without it.
-async fn lose_leader(
-    cluster: Arc<tokio::sync::Mutex<Cluster>>,
-    room: &str,
-    progress: &Progress,
-    at: u64,
-) -> Result<()> {
+async fn lose_leader(cluster: Arc<Mutex<Cluster>>, room: &str, progress: &Progress, at: u64) -> Result<()> {
     reach(progress, at).await;
     let leader = {
         let mut cluster = cluster.lock().await;
