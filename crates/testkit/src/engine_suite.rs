@@ -292,6 +292,7 @@ pub fn a_snapshot_outlives_the_caller_s_engine(open: &impl OpenStore) {
     let engine = open();
     write(&*engine, |batch| batch.put(Family::State, b"key", b"value"));
     let snapshot = engine.snapshot();
+    #[expect(clippy::disallowed_methods, reason = "a snapshot must be readable from any thread")]
     let read = std::thread::spawn(move || snapshot.get(Family::State, b"key").unwrap());
     assert_eq!(read.join().unwrap().unwrap(), "value");
 }
