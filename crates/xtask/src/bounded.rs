@@ -34,6 +34,7 @@ enum Event {
 }
 
 /// Runs `command` for at most `limit`, handing each line of its standard output to `on_line`.
+#[expect(clippy::disallowed_methods, reason = "a task program of its own, with nobody above it to give it threads")]
 pub fn run(mut command: Command, limit: Duration, mut on_line: impl FnMut(&str)) -> Result<End> {
     let name = command.get_program().display().to_string();
     let mut child =
