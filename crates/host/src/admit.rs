@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use conclave_proto::items::{check_request_id, encode_items};
 use conclave_proto::v1;
 use conclave_room::{Operation, Receiver};
 use conclave_types::limits::{
     DEFAULT_LEASE_MS, DEFAULT_PAGE_SIZE, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
-    MAX_LABELS, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS, MAX_REQUEST_ID_BYTES,
+    MAX_LABELS, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS,
 };
 use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
 
@@ -38,11 +39,8 @@ pub fn labels(field: &'static str, labels: &BTreeMap<String, String>) -> Result<
 
 /// A request id, or none.
 pub fn request_id(id: &str) -> Result<Option<Bytes>, Fault> {
-    match id.len() {
-        0 => Ok(None),
-        1..=MAX_REQUEST_ID_BYTES => Ok(Some(Bytes::copy_from_slice(id.as_bytes()))),
-        actual => Err(Fault::too_large("request_id", MAX_REQUEST_ID_BYTES, actual)),
-    }
+    check_request_id(id)?;
+    Ok((!id.is_empty()).then(|| Bytes::copy_from_slice(id.as_bytes())))
 }
 
 /// An etag is the decimal revision of the last update; empty means any.
@@ -76,7 +74,7 @@ pub fn send_items(
     sender: ParticipantName,
     request: v1::SendItemsRequest,
 ) -> Result<Operation, Fault> {
-    let items = conclave_proto::items::encode_items(&request.items)?;
+    let items = encode_items(&request.items)?;
     Ok(Operation::SendItems { room, queue, create: request.create.unwrap_or(true), sender, items })
 }
 
