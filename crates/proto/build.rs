@@ -27,6 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .codec_path("crate::codec::MessageCodec")
         // The error model is tonic-types' own, so its helpers read and write our frames too.
         .extern_path(".google.rpc", "::tonic_types::pb")
+        // Events are encoded once for all who receive them.
+        .extern_path(".conclave.v1.EventBatch", "crate::events::EventBatch")
         .compile_fds(all)?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::env;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
@@ -30,19 +30,95 @@ pub struct Trace {
     pub transactions: Vec<Transaction>,
 }
 
+/// A trace of several authors who typed at the same time.
+#[derive(Debug, Clone)]
+pub struct ConcurrentTrace {
+    pub end: String,
+    /// The edits of each author, in the author's order.
+    pub authors: Vec<Vec<AuthoredEdit>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthoredEdit {
+    /// The edits of each author that the text holds when this one is made: positions mean that text and no other.
+    pub after: Vec<usize>,
+    pub patches: Vec<Patch>,
+}
+
+/// As it is recorded: a graph in which each edit names the edits that it follows.
+#[derive(Deserialize)]
+struct Recorded {
+    #[serde(rename = "endContent")]
+    end: String,
+    #[serde(rename = "numAgents")]
+    authors: usize,
+    #[serde(rename = "txns")]
+    transactions: Vec<RecordedEdit>,
+}
+
+#[derive(Deserialize)]
+struct RecordedEdit {
+    parents: Vec<usize>,
+    agent: usize,
+    patches: Vec<Patch>,
+}
+
+/// Loads a trace of several authors by name, or stands in for it with one whose two authors take turns.
+pub fn load_concurrent(name: &str, stand_in_edits: usize) -> Result<ConcurrentTrace> {
+    let Some(path) = path_of(name) else {
+        eprintln!("CONCLAVE_TRACES is not set: two generated authors who take turns stand in for {name}");
+        return Ok(take_turns(generate(0x5eed, stand_in_edits)));
+    };
+    let recorded: Recorded = serde_json::from_str(&read(&path)?)?;
+    ensure!(recorded.end.is_ascii(), "positions count characters; this test takes ASCII traces only");
+    let mut authors: Vec<Vec<AuthoredEdit>> = vec![Vec::new(); recorded.authors];
+    // How many edits of each author every edit has behind it, itself included.
+    let mut behind: Vec<Vec<usize>> = Vec::with_capacity(recorded.transactions.len());
+    for RecordedEdit { parents, agent, patches } in recorded.transactions {
+        let mut after = vec![0; authors.len()];
+        for parent in parents {
+            let parent = behind.get(parent).context("an edit follows a later one")?;
+            after.iter_mut().zip(parent).for_each(|(seen, more)| *seen = (*seen).max(*more));
+        }
+        ensure!(after[agent] == authors[agent].len(), "an author did not see an own edit");
+        authors[agent].push(AuthoredEdit { after: after.clone(), patches });
+        after[agent] += 1;
+        behind.push(after);
+    }
+    Ok(ConcurrentTrace { end: recorded.end, authors })
+}
+
+/// Deals a sequential trace out to two authors, some edits at a time.
+fn take_turns(trace: Trace) -> ConcurrentTrace {
+    const TURN: usize = 20;
+    let mut authors = vec![Vec::new(), Vec::new()];
+    for (index, transaction) in trace.transactions.into_iter().enumerate() {
+        let after = authors.iter().map(Vec::len).collect();
+        authors[index / TURN % 2].push(AuthoredEdit { after, patches: transaction.patches });
+    }
+    ConcurrentTrace { end: trace.end, authors }
+}
+
 /// Loads a trace by name, or stands in for it with a generated one of about as many edits.
 pub fn load(name: &str, stand_in_edits: usize) -> Result<Trace> {
-    let Some(folder) = env::var_os("CONCLAVE_TRACES").map(PathBuf::from) else {
+    let Some(path) = path_of(name) else {
         eprintln!("CONCLAVE_TRACES is not set: a generated trace of {stand_in_edits} edits stands in for {name}");
         return Ok(generate(0x5eed, stand_in_edits));
     };
-    let path = folder.join(format!("{name}.json.gz"));
-    let file = File::open(&path).with_context(|| format!("trace {}", path.display()))?;
-    let mut json = String::new();
-    GzDecoder::new(file).read_to_string(&mut json)?;
-    let trace: Trace = serde_json::from_str(&json)?;
+    let trace: Trace = serde_json::from_str(&read(&path)?)?;
     ensure!(trace.end.is_ascii(), "positions count characters; this test takes ASCII traces only");
     Ok(trace)
+}
+
+fn path_of(name: &str) -> Option<PathBuf> {
+    env::var_os("CONCLAVE_TRACES").map(|folder| PathBuf::from(folder).join(format!("{name}.json.gz")))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let file = File::open(path).with_context(|| format!("trace {}", path.display()))?;
+    let mut json = String::new();
+    GzDecoder::new(file).read_to_string(&mut json)?;
+    Ok(json)
 }
 
 /// A text that edits are applied to.

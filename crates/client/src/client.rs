@@ -1,20 +1,18 @@
-//! One connection to a gateway, with one token: unary calls.
+//! One connection to a gateway, with one token: unary calls, and streams of events.
 
 use std::time::Duration;
 
+use conclave_proto::v1::document_service_client::DocumentServiceClient;
+use conclave_proto::v1::messaging_service_client::MessagingServiceClient;
+use conclave_proto::v1::participant_service_client::ParticipantServiceClient;
 use conclave_proto::v1::queue_service_client::QueueServiceClient;
 use conclave_proto::v1::room_service_client::RoomServiceClient;
-use conclave_proto::v1::{
-    AckDeliveriesRequest, AckDeliveriesResponse, CreateRoomRequest, CreateRoomResponse, DeleteRoomRequest,
-    DeleteRoomResponse, GetQueueRequest, GetQueueResponse, GetRoomRequest, GetRoomResponse, ListQueuesRequest,
-    ListQueuesResponse, ListRoomsRequest, ListRoomsResponse, ReceiveItemsRequest, ReceiveItemsResponse,
-    SendItemsRequest, SendItemsResponse, UpdateRoomRequest, UpdateRoomResponse,
-};
+use conclave_proto::v1::*;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use crate::ClientError;
+use crate::{ClientError, EventStream};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -65,12 +63,24 @@ impl Client {
         request
     }
 
-    fn rooms(&self) -> RoomServiceClient<Channel> {
-        RoomServiceClient::new(self.channel())
+    pub(crate) fn rooms(&self) -> RoomServiceClient<Channel> {
+        RoomServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
     fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn documents(&self) -> DocumentServiceClient<Channel> {
+        DocumentServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn messages(&self) -> MessagingServiceClient<Channel> {
+        MessagingServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    pub(crate) fn participants(&self) -> ParticipantServiceClient<Channel> {
+        ParticipantServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 }
 
@@ -96,6 +106,36 @@ calls! {
     queues.ack_deliveries(AckDeliveriesRequest) -> AckDeliveriesResponse;
     queues.get_queue(GetQueueRequest) -> GetQueueResponse;
     queues.list_queues(ListQueuesRequest) -> ListQueuesResponse;
+    documents.push_update(PushUpdateRequest) -> PushUpdateResponse;
+    documents.describe_document(DescribeDocumentRequest) -> DescribeDocumentResponse;
+    documents.list_documents(ListDocumentsRequest) -> ListDocumentsResponse;
+    documents.rename_document(RenameDocumentRequest) -> RenameDocumentResponse;
+    documents.delete_document(DeleteDocumentRequest) -> DeleteDocumentResponse;
+    documents.send_awareness(SendAwarenessRequest) -> SendAwarenessResponse;
+    messages.post_message(PostMessageRequest) -> PostMessageResponse;
+    messages.send_ephemeral(SendEphemeralRequest) -> SendEphemeralResponse;
+    participants.attach_participant(AttachParticipantRequest) -> AttachParticipantResponse;
+    participants.detach_participant(DetachParticipantRequest) -> DetachParticipantResponse;
+    participants.list_participants(ListParticipantsRequest) -> ListParticipantsResponse;
+}
+
+/// One method a stream; what each sends and how it fails stands in `proto/conclave/v1`.
+macro_rules! streams {
+    ($($method:ident($request:ty);)*) => {
+        impl Client {
+            $(pub async fn $method(&self, request: $request) -> Result<EventStream<$request>, ClientError> {
+                EventStream::open(self, request).await
+            })*
+        }
+    };
+}
+
+streams! {
+    open_document(OpenDocumentRequest);
+    follow_messages(FollowMessagesRequest);
+    receive_ephemeral(ReceiveEphemeralRequest);
+    watch_participants(WatchParticipantsRequest);
+    watch_room(WatchRoomRequest);
 }
 
 /// An error and its causes on one line; the outermost alone says "transport error".

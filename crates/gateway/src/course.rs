@@ -1,6 +1,6 @@
 //! The course of one call over the hosts of a shard: which to ask, how long to wait between, when to give up.
 //!
-//! Unary calls and session attachments share it. What to do after a failure is decided in [`crate::retry`]; here it is
+//! Unary calls, session attachments and server streams share it. What to do after a failure is decided in [`crate::retry`]; here it is
 //! done.
 
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use conclave_proto::status::ApiError;
 use conclave_types::ShardId;
-use tonic::Status;
+use tonic::{Code, Status};
 use tower::retry::budget::Budget;
 
 use crate::core::Core;
@@ -24,6 +24,12 @@ const SPENT_WAIT_MS: std::ops::Range<u64> = 250..500;
 /// Most of what a host that goes away may ask us to wait before we ask for the next leader.
 const MAX_GO_AWAY_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a stream looks for a leader before its client is told; an election takes a second or two.
+pub const STREAM_PATIENCE: Duration = Duration::from_secs(10);
+/// A host that does not take a stream in this time is passed over: a host that hangs must not use up the patience.
+/// Long, because an attachment that commits after it was given up supersedes the next attempt with the same token.
+const STREAM_ATTEMPT: Duration = Duration::from_secs(5);
+
 /// One failed attempt.
 #[derive(Debug)]
 pub struct Failed {
@@ -33,10 +39,21 @@ pub struct Failed {
 }
 
 impl Failed {
+    pub fn cut() -> Self {
+        Failed { failure: Failure::Cut, status: None }
+    }
+
+    /// A host's stream that ended: with this status, or cut by whatever carried it.
+    pub fn ended(status: Option<Status>) -> Self {
+        match status {
+            Some(status) => Failed { failure: Failure::Refused(Refusal::from(&status)), status: Some(status) },
+            None => Failed::cut(),
+        }
+    }
+
     /// What a host would say that does not lead any more, if it said anything.
     pub fn deposed(leader: &ShardHost, term: u64) -> Self {
-        let status = Status::from(ApiError::not_leader(Some(&leader.address), term));
-        Failed { failure: Failure::Refused(Refusal::from(&status)), status: Some(status) }
+        Failed::ended(Some(ApiError::not_leader(Some(&leader.address), term).into()))
     }
 }
 
@@ -87,6 +104,42 @@ impl<'a> Course<'a> {
     pub fn succeeded(&self) {
         if let Some(host) = &self.asked {
             self.core.router.confirm(self.shard, host.node);
+        }
+    }
+
+    /// Opens a stream: asks one host after the other until one takes it. `failed`: how the stream before it ended, if
+    /// the course was used for one.
+    pub async fn open<T, F>(
+        &mut self,
+        mut failed: Option<Failed>,
+        attempt: impl Fn(ShardHost) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        loop {
+            if let Some(failed) = failed.take()
+                && let ControlFlow::Break(verdict) = self.failed(failed, Repeat::Recognised).await
+            {
+                return Err(given_up(verdict));
+            }
+            let host = self.target().map_err(|_| Status::from(ApiError::no_leader()))?;
+            let node = host.node;
+            let attempt = async {
+                tokio::select! {
+                    biased;
+                    opened = attempt(host) => opened,
+                    // A host that hangs must not hold the stream up once another leads.
+                    (leader, term) = self.core.router.led_elsewhere(self.shard, node) => {
+                        Err(Failed::deposed(&leader, term))
+                    }
+                }
+            };
+            match tokio::time::timeout(STREAM_ATTEMPT.min(self.remaining()), attempt).await {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_late) => failed = Some(Failed::cut()),
+            }
         }
     }
 
@@ -182,6 +235,14 @@ impl<'a> Course<'a> {
 
     async fn wait(&self, duration: Duration) {
         tokio::time::sleep(duration.min(self.remaining())).await;
+    }
+}
+
+/// What a stream's client is told when nobody takes the stream.
+fn given_up(verdict: Verdict) -> Status {
+    match verdict {
+        Verdict::Pass(status) if status.code() != Code::Ok => status,
+        Verdict::Pass(_) | Verdict::Unknown | Verdict::NobodyAnswered => ApiError::no_leader().into(),
     }
 }
 

@@ -8,16 +8,40 @@
 pub enum Forward {
     /// Has no effect: may be sent again at any time.
     Read,
+    /// Has an effect in a leader's memory alone, which a repetition repeats at most: a participant is attached as it
+    /// was, an awareness is the newest still, a message is heard twice. May be sent again, because no request id is
+    /// kept for what is not stored, and the alternative after a loss is an outcome that nobody knows.
+    Ephemeral,
     /// Has an effect; may be sent again only if this field of the request, its request id, is set.
     Write { request_id_field: u32 },
     /// Asks every shard in turn.
     EveryShard,
+    /// Answers one request with many elements. With a field for the revision to go on after, the stream is taken up
+    /// after a loss where it stopped; without one it is begun anew, and says so by what it sends first.
+    Stream { after_revision_field: Option<u32> },
     /// A session stream.
     Session,
 }
 
+const AFTER_REVISION: Option<u32> = Some(2);
+
 /// Path of each method of `conclave.v1`.
-const METHODS: [(&str, Forward); 11] = [
+const METHODS: [(&str, Forward); 27] = [
+    ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream { after_revision_field: AFTER_REVISION }),
+    ("/conclave.v1.DocumentService/PushUpdate", Forward::Write { request_id_field: 4 }),
+    ("/conclave.v1.DocumentService/DescribeDocument", Forward::Read),
+    ("/conclave.v1.DocumentService/ListDocuments", Forward::Read),
+    ("/conclave.v1.DocumentService/RenameDocument", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.DocumentService/DeleteDocument", Forward::Write { request_id_field: 2 }),
+    ("/conclave.v1.DocumentService/SendAwareness", Forward::Ephemeral),
+    ("/conclave.v1.MessagingService/PostMessage", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.MessagingService/FollowMessages", Forward::Stream { after_revision_field: AFTER_REVISION }),
+    ("/conclave.v1.MessagingService/SendEphemeral", Forward::Ephemeral),
+    ("/conclave.v1.MessagingService/ReceiveEphemeral", Forward::Stream { after_revision_field: None }),
+    ("/conclave.v1.ParticipantService/AttachParticipant", Forward::Ephemeral),
+    ("/conclave.v1.ParticipantService/DetachParticipant", Forward::Ephemeral),
+    ("/conclave.v1.ParticipantService/ListParticipants", Forward::Read),
+    ("/conclave.v1.ParticipantService/WatchParticipants", Forward::Stream { after_revision_field: None }),
     ("/conclave.v1.QueueService/SendItems", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.QueueService/ReceiveItems", Forward::Write { request_id_field: 7 }),
     ("/conclave.v1.QueueService/AckDeliveries", Forward::Write { request_id_field: 3 }),
@@ -28,6 +52,7 @@ const METHODS: [(&str, Forward); 11] = [
     ("/conclave.v1.RoomService/UpdateRoom", Forward::Write { request_id_field: 6 }),
     ("/conclave.v1.RoomService/DeleteRoom", Forward::Write { request_id_field: 3 }),
     ("/conclave.v1.RoomService/ListRooms", Forward::EveryShard),
+    ("/conclave.v1.RoomService/WatchRoom", Forward::Stream { after_revision_field: AFTER_REVISION }),
     ("/conclave.v1.SessionService/Connect", Forward::Session),
 ];
 
@@ -53,6 +78,10 @@ mod tests {
     fn message(name: &str) -> DescriptorProto {
         let name = name.rsplit('.').next().unwrap();
         public_files().into_iter().flat_map(|file| file.message_type).find(|message| message.name() == name).unwrap()
+    }
+
+    fn field_number(message: &DescriptorProto, name: &str) -> Option<u32> {
+        message.field.iter().find(|field| field.name() == name).map(|field| field.number() as u32)
     }
 
     #[test]
@@ -81,13 +110,22 @@ mod tests {
                 let path = format!("/conclave.v1.{service}/{}", method.name());
                 let request = message(method.input_type());
                 let request_id = request.field.iter().find(|field| field.name() == "request_id");
-                match forward(&path).unwrap().1 {
+                let row = forward(&path).unwrap().1;
+                match row {
                     Forward::Write { request_id_field } => {
                         assert_eq!(request_id.unwrap().number(), request_id_field as i32, "{path}");
                     }
-                    Forward::Read | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
-                    Forward::Session => assert!(method.client_streaming() && method.server_streaming(), "{path}"),
+                    Forward::Read | Forward::Ephemeral | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
+                    Forward::Stream { after_revision_field } => {
+                        assert!(request_id.is_none() && !method.client_streaming(), "{path}");
+                        assert_eq!(field_number(&request, "after_revision"), after_revision_field, "{path}");
+                        let element = message(method.output_type());
+                        assert_eq!(field_number(&element, "revision"), Some(2), "{path}: the cursor of an element");
+                    }
+                    Forward::Session => assert!(method.client_streaming(), "{path}"),
                 }
+                let streams = matches!(row, Forward::Stream { .. } | Forward::Session);
+                assert_eq!(method.server_streaming(), streams, "{path}");
                 if !method.client_streaming() {
                     let first = request.field.iter().find(|field| field.number() == 1).unwrap();
                     assert!(matches!(first.name(), "name" | "parent"), "{path}: field 1 is the resource");

@@ -9,8 +9,11 @@ pub struct GatewayOptions {
     pub max_calls: usize,
     /// Sessions at once; more are refused with OVERLOADED. Default 50,000.
     pub max_sessions: usize,
-    /// Bytes of unanswered client frames kept by all sessions together. Past it, a session that keeps any is not read.
-    /// Default 64 MiB.
+    /// Server streams open at once; more are refused with OVERLOADED. Default 50,000.
+    pub max_streams: usize,
+    /// Bytes of client frames that all sessions together keep for resending. Past it, a session that keeps unanswered
+    /// frames is not read. Half of it at most is for frames that stand: subscriptions and participants. One that finds
+    /// no place there ends, with a word to its client, when its host is lost. Default 64 MiB.
     pub retained_bytes: usize,
     /// Whether the reflection service answers. Default false.
     pub reflection: bool,
@@ -23,6 +26,7 @@ impl Default for GatewayOptions {
         GatewayOptions {
             max_calls: 4_096,
             max_sessions: 50_000,
+            max_streams: 50_000,
             retained_bytes: RETAINED_BYTES,
             reflection: false,
             seed: 0,

@@ -20,7 +20,7 @@ use crate::auth::Caller;
 use crate::core::Core;
 use crate::course::{Course, Failed, Verdict};
 use crate::frames::{Deframer, FrameError, PREFIX_BYTES, Run};
-use crate::retry::{Failure, Refusal, Repeat};
+use crate::retry::Repeat;
 use crate::routing::ShardHost;
 use crate::wire::{self, Onward, Read};
 
@@ -127,11 +127,10 @@ impl<'a> Call<'a> {
     async fn attempt(&self, host: &ShardHost, request: Bytes) -> Result<Answer, Failed> {
         let timeout = self.deadline.map(|deadline| deadline.saturating_sub(self.core.clock.monotonic()));
         let request = self.onward.request(self.path, timeout, wire::single(request));
-        let lost = |failure| Failed { failure, status: None };
-        let (response, _guard) = self.core.pool.call(&host.address, request).await.map_err(lost)?;
+        let (response, _guard) = self.core.pool.call(&host.address, request).await.map_err(|failure| Failed { failure, status: None })?;
         let (head, mut body) = response.into_parts();
         if let Some(status) = wire::status_of(&head.headers).filter(|status| status.code() != Code::Ok) {
-            return Err(refused(status));
+            return Err(Failed::ended(Some(status)));
         }
         let mut parts = Vec::new();
         let mut size = 0;
@@ -140,21 +139,22 @@ impl<'a> Call<'a> {
                 Read::Data(bytes) => {
                     size += bytes.len();
                     if size > MAX_ANSWER_BYTES {
-                        return Err(refused(ApiError::request_too_large("answer", MAX_ANSWER_BYTES, size).into()));
+                        let over = ApiError::request_too_large("answer", MAX_ANSWER_BYTES, size);
+                        return Err(Failed::ended(Some(over.into())));
                     }
                     parts.push(bytes);
                 }
                 Read::End(trailers) => break trailers,
-                Read::Broken => return Err(lost(Failure::Cut)),
+                Read::Broken => return Err(Failed::cut()),
             }
         };
         match trailers.as_ref().or(Some(&head.headers)).and_then(wire::status_of) {
             Some(status) if status.code() == Code::Ok => {
                 Ok(Answer { head: head.headers, data: joined(parts), trailers })
             }
-            Some(status) => Err(refused(status)),
+            Some(status) => Err(Failed::ended(Some(status))),
             // A body that ends without a status was cut by whatever carried it.
-            None => Err(lost(Failure::Cut)),
+            None => Err(Failed::cut()),
         }
     }
 
@@ -216,10 +216,6 @@ pub fn frame_refused(what: &str, error: FrameError) -> Status {
 
 pub fn malformed(why: &'static str) -> Status {
     ApiError::new(ErrorReason::Malformed, why).into()
-}
-
-fn refused(status: Status) -> Failed {
-    Failed { failure: Failure::Refused(Refusal::from(&status)), status: Some(status) }
 }
 
 /// The caller's deadline passed while a host had the call.

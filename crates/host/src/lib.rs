@@ -12,6 +12,7 @@ mod admit;
 mod cluster_time;
 mod convert;
 mod faults;
+mod hub;
 mod leader_clock;
 mod leadership;
 mod machine;

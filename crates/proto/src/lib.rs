@@ -8,6 +8,7 @@
 
 pub mod codec;
 pub mod envelope;
+pub mod events;
 pub mod items;
 pub mod log;
 pub mod page;

@@ -16,6 +16,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use crate::apply_lane::ApplyLane;
 use crate::group_log::GroupLog;
 use crate::keys;
 use crate::limits::{MAX_APPLY_BYTES, MAX_APPLY_ENTRIES};
@@ -28,6 +29,7 @@ pub(crate) struct Applier {
     group: GroupId,
     engine: Arc<dyn Engine>,
     log: Arc<GroupLog>,
+    lane: Arc<ApplyLane>,
     /// Only ever used exclusively: openraft asks for `Sync`, and a state machine is only `Send`.
     machine: Mutex<Box<dyn StateMachine>>,
     applied: Option<LogId>,
@@ -82,6 +84,7 @@ impl Applier {
         options: &RaftOptions,
         engine: Arc<dyn Engine>,
         log: Arc<GroupLog>,
+        lane: Arc<ApplyLane>,
         machine: Box<dyn StateMachine>,
     ) -> Result<Opened, EngineError> {
         let SnapshotMeta { last_log_id: applied, last_membership: membership } = snapshot::meta_of(&*engine, group)?;
@@ -97,7 +100,7 @@ impl Applier {
         let (gone_tx, gone) = oneshot::channel();
         let machine = Mutex::new(machine);
         let applier =
-            Applier { group, engine, log, machine, applied, membership, progress, compaction, _gone: gone_tx };
+            Applier { group, engine, log, lane, machine, applied, membership, progress, compaction, _gone: gone_tx };
         Ok(Opened { applier, progress: watched, gone })
     }
 
@@ -119,6 +122,7 @@ impl Applier {
         let mut writes = WriteBatch::new();
         let membership_before = *self.membership.log_id();
         let committed = self.note_positions(&work);
+        let lane = self.lane.apply();
         let replies = match committed.is_empty() {
             true => Vec::new(),
             false => self.machine.get_mut().apply(&committed, &mut writes)?,
@@ -131,6 +135,7 @@ impl Applier {
             self.put_membership(&mut writes);
         }
         self.engine.write(writes).map_err(ApplyError::Write)?;
+        drop(lane);
         if !committed.is_empty() {
             self.machine.get_mut().written();
         }
@@ -202,6 +207,7 @@ impl Applier {
     }
 
     async fn install(&mut self, meta: &SnapshotMeta, state: SnapshotState) -> Result<(), io::Error> {
+        let replacing = self.lane.replace();
         let mut batch = state.replacing(self.group).map_err(io::Error::other)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -210,8 +216,15 @@ impl Applier {
         self.put_membership(&mut batch);
         self.log.queue.write_durably(batch, None).await.map_err(io::Error::other)?;
         self.machine.get_mut().replaced().map_err(io::Error::other)?;
+        replacing.done();
         self.report(0);
         Ok(())
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.lane.close();
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conclave_storage::{EngineError, EngineView, WriteBatch};
 use conclave_types::{GroupId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{
@@ -22,11 +23,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use errors::{BarrierError, InitializeError, MembershipError, ProposeError, TransferError};
+pub use errors::{BarrierError, InitializeError, LocalWriteError, MembershipError, ProposeError, TransferError};
 pub(crate) use keeper::Keeper;
 pub use status::{GroupStatus, LeaderTerm, Leadership};
 
 use crate::apply::Applier;
+use crate::apply_lane::ApplyLane;
 use crate::node::Shared;
 use crate::types::{Answer, LeaderId, Payload, Raft};
 use crate::{PeerAddress, Reply};
@@ -42,6 +44,7 @@ pub(crate) struct Replica {
     pub(crate) id: ReplicaId,
     pub(crate) raft: OpenraftHandle,
     pub(crate) node: Arc<Shared>,
+    pub(crate) lane: Arc<ApplyLane>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     /// The leadership this replica holds by a majority that still answers.
     pub(crate) leading: watch::Receiver<Option<LeaderTerm>>,
@@ -135,6 +138,24 @@ impl Group {
         }
     }
 
+    /// Changes local state of this replica alone. `build` sees the state as it is and fills the writes; between what it
+    /// reads and what is written from it no entry is applied and no snapshot installed. Returns once the writes are
+    /// readable; they are not synced, and lost only together with all that was applied after them. They are part of the
+    /// snapshots that this replica sends.
+    ///
+    /// The writes must mean the same to every reader as what they replace, or the replicas differ. Apply waits for
+    /// `build` on its thread, so it should read and write little and compute nothing. During an installation the call
+    /// waits.
+    ///
+    /// # Panics
+    /// If a key is not in `Family::State` under this group and [`LOCAL_CLASS`](crate::LOCAL_CLASS).
+    pub async fn write_local<R>(
+        &self,
+        build: impl FnOnce(&dyn EngineView, &mut WriteBatch) -> Result<R, EngineError>,
+    ) -> Result<R, LocalWriteError> {
+        self.0.lane.write_local(build).await
+    }
+
     /// Hands leadership to a voter that has the whole log; returns the new leader. Proposals are refused meanwhile, and
     /// those under way finish first. One attempt: an attempt that is lost leaves the group without a leader until an
     /// election.
@@ -206,6 +227,7 @@ impl Group {
     pub async fn shutdown(self) {
         let running = self.0.running.lock().take();
         let Some(running) = running else { return };
+        self.0.lane.close();
         if self.0.raft.shutdown().await.is_err() {
             tracing::warn!(
                 group = self.0.group.0,

@@ -2,7 +2,8 @@
 //!
 //! Log family, each key beginning with the group, big-endian:
 //! `'e' index:u64` an entry; `'v'` the vote; `'p'` the last purged position; `'c'` the last known committed position.
-//! State family: `group 0x00 'a'` the applied position; `group 0x00 'm'` the membership as applied.
+//! State family: `group 0x00 'a'` the applied position; `group 0x00 'm'` the membership as applied; from `group 0x01` on
+//! the state machine's own, of which `group 0x06` is written by local writes too.
 //! Kinds that fall out of use keep their letter.
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use openraft::entry::RaftEntry as _;
 use prost::Message as _;
 
 use crate::types::{Entry, EntryPayload, LeaderId, LogId, Payload, StoredMembership, Vote};
-use crate::wire;
+use crate::{LOCAL_CLASS, wire};
 
 const ENTRY: u8 = b'e';
 const ENTRY_KEY_BYTES: usize = 11;
@@ -66,6 +67,12 @@ pub(crate) fn membership(group: GroupId) -> Vec<u8> {
 /// Everything in the state family that belongs to a group. Groups are numbered to 4,096, so each has a successor.
 pub(crate) fn state(group: GroupId) -> KeyRange {
     KeyRange { from: group.0.to_be_bytes().to_vec(), to: (group.0 + 1).to_be_bytes().to_vec() }
+}
+
+/// What local writes may change.
+pub(crate) fn local_state(group: GroupId) -> KeyRange {
+    let [high, low] = group.0.to_be_bytes();
+    KeyRange { from: vec![high, low, LOCAL_CLASS], to: vec![high, low, LOCAL_CLASS + 1] }
 }
 
 fn log_key(group: GroupId, kind: u8) -> Vec<u8> {
@@ -251,6 +258,7 @@ mod tests {
         assert_eq!(committed(GROUP), b"\0\x07c");
         assert_eq!(applied(GROUP), b"\0\x07\0a");
         assert_eq!(membership(GROUP), b"\0\x07\0m");
+        assert_eq!(local_state(GROUP), KeyRange { from: b"\0\x07\x06".to_vec(), to: b"\0\x07\x07".to_vec() });
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod state_machine;
 
 mod apply;
+mod apply_lane;
 mod group_log;
 mod handler;
 mod keys;
@@ -27,11 +28,11 @@ mod types;
 mod wire;
 
 pub use group::{
-    BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, MembershipError, ProposeError,
-    TransferError,
+    BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, LocalWriteError, MembershipError,
+    ProposeError, TransferError,
 };
 pub use log_writer::{LogSyncer, LogWriter, Step};
 pub use node::{OpenError, RaftNode};
 pub use options::RaftOptions;
 pub use peers::{Lane, PeerAddress, PeerCall, PeerError, PeerHandler, PeerTransport};
-pub use state_machine::{Committed, Reply, StateMachine, StateMachineError};
+pub use state_machine::{Committed, LOCAL_CLASS, Reply, StateMachine, StateMachineError};

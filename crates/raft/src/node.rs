@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::apply::{Applier, Opened};
+use crate::apply_lane::ApplyLane;
 use crate::group::{Keeper, Replica, Running};
 use crate::group_log::GroupLog;
 use crate::handler::Handler;
@@ -96,7 +97,9 @@ impl RaftNode {
         let shared = &self.shared;
         let config = shared.options.openraft(group).map_err(|error| OpenError::Options(error.to_string()))?;
         let log = GroupLog::open(group, shared.engine.clone(), shared.queue.clone(), &shared.cache)?;
-        let opened = Applier::open(group, &shared.options, shared.engine.clone(), log.clone(), machine)?;
+        let lane = ApplyLane::new(group, shared.engine.clone(), shared.queue.clone());
+        let opened =
+            Applier::open(group, &shared.options, shared.engine.clone(), log.clone(), lane.clone(), machine)?;
         let Opened { applier, progress, gone } = opened;
         let peers = Peers { node: shared.clone(), group, replica };
         let raft = openraft::Raft::build(replica.0, Arc::new(config), peers, LogStore(log.clone()), applier).await;
@@ -121,6 +124,7 @@ impl RaftNode {
             id: replica,
             raft,
             node: shared.clone(),
+            lane,
             leadership: watched_leadership,
             leading: watched_leading,
             proposals: Semaphore::new(shared.options.core_queue as usize),

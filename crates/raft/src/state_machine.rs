@@ -28,6 +28,10 @@ pub enum StateMachineError {
     Entry { index: u64, reason: String },
 }
 
+/// The class byte of what a replica may rearrange for itself: apply writes it too, but a local write may replace it by
+/// something else that means the same.
+pub const LOCAL_CLASS: u8 = 0x06;
+
 /// Applies committed entries of one group. All its keys are in `Family::State` and begin with the group id, big-endian,
 /// followed by a class byte of 0x01 or above; class 0x00 is the façade's own (applied id, membership).
 pub trait StateMachine: Send + 'static {

@@ -10,6 +10,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use tokio::task::JoinHandle;
 
 use crate::apply::Applier;
+use crate::apply_lane::ApplyLane;
 use crate::group_log::GroupLog;
 use crate::log_cache::CacheBudget;
 use crate::log_store::LogStore;
@@ -59,7 +60,8 @@ impl StoreBuilder<Raft, LogStore, Applier, Stepping> for Builder {
         let log = GroupLog::open(GROUP, engine.clone(), queue, &budget).expect("an empty engine");
         let unbound = GroupLog::open(GROUP, engine.clone(), log.queue.clone(), &budget).expect("an empty engine");
         unbound.count_all_as_written();
-        let opened = Applier::open(GROUP, &RaftOptions::for_tests(), engine, unbound, Box::new(Indifferent));
+        let lane = ApplyLane::new(GROUP, engine.clone(), unbound.queue.clone());
+        let opened = Applier::open(GROUP, &RaftOptions::for_tests(), engine, unbound, lane, Box::new(Indifferent));
         Ok((stepping, LogStore(log), opened.expect("an empty engine").applier))
     }
 }

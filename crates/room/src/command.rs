@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use conclave_types::limits::{DEFAULT_MAX_LOG_BYTES, DEFAULT_MAX_MESSAGES};
 use conclave_types::{
-    AttachmentNumber, DeliveryId, ParticipantName, ProjectId, QueueName, RoomName, RoomUid, Sequence, SessionId, Slot,
-    Timestamp,
+    AttachmentNumber, DeliveryId, DocumentPath, ParticipantName, ProjectId, QueueName, RoomName, RoomUid, Sequence,
+    SessionId, Slot, Timestamp, UpdateClocks,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub enum Operation {
         room: RoomUid,
         metadata: Option<BTreeMap<String, String>>,
         annotations: Option<BTreeMap<String, String>>,
+        retention: Option<MessageRetention>,
         /// The etag is the revision of the last update.
         expected_etag: Option<u64>,
     },
@@ -100,6 +102,37 @@ pub enum Operation {
         queue: QueueName,
         deliveries: Vec<DeliveryId>,
     },
+    /// Makes a document that is missing; one that exists is no error.
+    CreateDocument {
+        room: RoomUid,
+        path: DocumentPath,
+    },
+    /// Appends a checked update if the document's clocks are where it expects them.
+    PushUpdate {
+        room: RoomUid,
+        path: DocumentPath,
+        create: bool,
+        author: ParticipantName,
+        /// As the leader's validator read them; never derived from the bytes here.
+        clocks: UpdateClocks,
+        update: Bytes,
+    },
+    RenameDocument {
+        room: RoomUid,
+        from: DocumentPath,
+        to: DocumentPath,
+    },
+    DeleteDocument {
+        room: RoomUid,
+        path: DocumentPath,
+    },
+    /// Posts to the room's log.
+    PostMessage {
+        room: RoomUid,
+        sender: ParticipantName,
+        /// `NewMessage` as the client sent it; never opened here.
+        message: Bytes,
+    },
     /// Does what is due by the applied clock: ends leases, forgets sessions, requests and acks, removes deleted rooms.
     Advance(Advance),
 }
@@ -114,7 +147,12 @@ impl Operation {
             | Operation::AttachSession { room, .. }
             | Operation::SendItems { room, .. }
             | Operation::LeaseItems { room, .. }
-            | Operation::AckDeliveries { room, .. } => Some(*room),
+            | Operation::AckDeliveries { room, .. }
+            | Operation::CreateDocument { room, .. }
+            | Operation::PushUpdate { room, .. }
+            | Operation::RenameDocument { room, .. }
+            | Operation::DeleteDocument { room, .. }
+            | Operation::PostMessage { room, .. } => Some(*room),
         }
     }
 
@@ -140,4 +178,19 @@ pub enum Receiver {
 pub struct Advance {
     /// Most records it changes; at least one due entry is handled.
     pub limit: u32,
+}
+
+/// How much of a room's log is kept. What exceeds any of these goes, oldest first, in steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRetention {
+    pub max_messages: u64,
+    pub max_bytes: u64,
+    /// None: whatever their age.
+    pub max_age_ms: Option<u64>,
+}
+
+impl Default for MessageRetention {
+    fn default() -> Self {
+        MessageRetention { max_messages: DEFAULT_MAX_MESSAGES, max_bytes: DEFAULT_MAX_LOG_BYTES, max_age_ms: None }
+    }
 }

@@ -38,8 +38,8 @@ mod memory;
 mod tests;
 
 pub use apply::{Batch, Writes, apply, next_due};
-pub use command::{Advance, Command, Operation, Origin, Receiver, SessionFrame};
-pub use outcome::{Applied, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
+pub use command::{Advance, Command, MessageRetention, Operation, Origin, Receiver, SessionFrame};
+pub use outcome::{Applied, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
 pub use queue::MAX_QUEUES_PER_ROOM;
 pub use read::{QueueView, RoomRecord};
 pub use room::RoomState;

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use conclave_types::{
-    AttachmentNumber, DeliveryId, ParticipantName, QueueName, Revision, RoomUid, SessionId, Timestamp,
+    AttachmentNumber, DeliveryId, DocumentNumber, DocumentPath, ParticipantName, QueueName, Revision, RoomUid, SessionId,
+    Timestamp,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,25 @@ pub enum Outcome {
     /// One result for each delivery of the command, in its order.
     Acked {
         results: Vec<DeliveryResult>,
+        revision: Revision,
+    },
+    /// `created` is false when it was there already; the revision is then its last change's.
+    DocumentReady {
+        document: DocumentNumber,
+        created: bool,
+        revision: Revision,
+    },
+    /// The document holds the update: since `revision`, or, if it held it before, at least since then.
+    Pushed {
+        revision: Revision,
+    },
+    DocumentRenamed {
+        revision: Revision,
+    },
+    DocumentDeleted {
+        revision: Revision,
+    },
+    Posted {
         revision: Revision,
     },
     /// More is due than the limit allowed.
@@ -76,6 +96,11 @@ pub enum Refusal {
     DeliveryUnknown {
         index: u32,
     },
+    DocumentNotFound,
+    DocumentExists,
+    DocumentLimit,
+    /// The update's clocks do not follow the document's.
+    NeedSync,
     Superseded,
     SessionExpired,
     /// Another participant or room owns this session.
@@ -91,10 +116,58 @@ pub enum Refusal {
 pub enum Effect {
     /// Items of this queue became ready.
     QueueReady { room: RoomUid, queue: QueueName },
+    /// Participants can see a change. Of one entry in order of revision.
+    Changed(Change),
+    /// The document's stored updates and base are to be removed from this replica.
+    DocumentDropped { room: RoomUid, document: DocumentNumber },
     /// A newer attachment took the session over: older streams end.
     SessionAttached { room: RoomUid, session: SessionId, attachment: AttachmentNumber },
     /// The room is gone: its attachments end.
     RoomDeleted { room: RoomUid },
+}
+
+/// A change that watchers of a room are told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub room: RoomUid,
+    pub revision: Revision,
+    pub time: Timestamp,
+    /// None when nobody in particular did it.
+    pub participant: Option<ParticipantName>,
+    /// The session that did it, which is not told.
+    pub session: Option<SessionId>,
+    pub kind: ChangeKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    DocumentCreated {
+        document: DocumentNumber,
+        path: DocumentPath,
+    },
+    DocumentUpdated {
+        document: DocumentNumber,
+        path: DocumentPath,
+        update: Bytes,
+    },
+    DocumentRenamed {
+        document: DocumentNumber,
+        from: DocumentPath,
+        to: DocumentPath,
+    },
+    DocumentDeleted {
+        document: DocumentNumber,
+        path: DocumentPath,
+    },
+    MessagePosted {
+        message: Bytes,
+    },
+    /// The queue's sizes after the entry; one a queue and entry, at the revision of its last change.
+    QueueChanged {
+        queue: QueueName,
+        ready: u64,
+        leased: u64,
+    },
 }
 
 /// What one entry did.

@@ -4,15 +4,17 @@
 //! parsing happens once, at the edge. Start with [`ids`].
 
 pub mod clock;
+pub mod document;
 pub mod ids;
 pub mod limits;
 pub mod names;
 pub mod position;
 
 pub use clock::Clock;
+pub use document::{AddedClocks, Clocks, DocumentNumber, Fit, RequiredClock, UpdateClocks, YjsClient};
 pub use ids::{
     AttachmentNumber, ClusterUuid, DeliveryId, Epoch, GroupId, NodeUuid, ReplicaId, RoomNumber, RoomUid, SessionId,
     ShardId, Slot,
 };
-pub use names::{NameError, ParticipantName, ProjectId, QueueName, RoomName};
+pub use names::{DocumentPath, NameError, ParticipantName, ProjectId, QueueName, RoomName};
 pub use position::{Revision, Sequence, Timestamp};

@@ -42,3 +42,41 @@ pub const MAX_LABEL_VALUE_BYTES: usize = 4 << 10;
 /// Commands that share one log entry, and their encoded bytes.
 pub const MAX_BATCH_COMMANDS: usize = 256;
 pub const MAX_BATCH_BYTES: usize = 256 << 10;
+/// Most bytes of one document update.
+pub const MAX_UPDATE_BYTES: usize = 512 << 10;
+/// Most bytes of a document's updates as they are kept: a document is sent as a whole to who opens it.
+pub const MAX_DOCUMENT_BYTES: u64 = 32 << 20;
+/// Most documents of a room: each costs a header.
+pub const MAX_DOCUMENTS_PER_ROOM: u32 = 10_000;
+/// Most clients that one update may name, and how deep values in it may be nested.
+pub const MAX_UPDATE_CLIENTS: usize = 10_000;
+pub const MAX_UPDATE_NESTING: usize = 64;
+/// Most bytes of one awareness payload.
+pub const MAX_AWARENESS_BYTES: usize = 4 << 10;
+/// How long an awareness is kept for those who open the document later.
+pub const AWARENESS_EXPIRY_MS: u64 = 30_000;
+/// Most bytes of one message's body.
+pub const MAX_MESSAGE_BYTES: usize = 256 << 10;
+/// Most bytes of a message's type.
+pub const MAX_MESSAGE_TYPE_BYTES: usize = 128;
+/// Most participants that one ephemeral message may name.
+pub const MAX_RECEIVERS: usize = 100;
+/// Messages and bytes of a room's log that are kept unless the room says otherwise, and the ranges it may say.
+pub const DEFAULT_MAX_MESSAGES: u64 = 1_000_000;
+pub const MAX_MESSAGES_RANGE: std::ops::RangeInclusive<u64> = 1..=10_000_000;
+pub const DEFAULT_MAX_LOG_BYTES: u64 = 256 << 20;
+pub const MAX_LOG_BYTES_RANGE: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 30;
+/// Shortest and longest age that a room may limit its log to.
+pub const LOG_AGE_RANGE_MS: std::ops::RangeInclusive<u64> = 60_000..=3_650 * 24 * 60 * 60 * 1_000;
+/// Changes of documents' names that a room remembers for watchers who come back.
+pub const MAX_DOCUMENT_CHANGES: u64 = 10_000;
+/// Most participants attached to a room at once.
+pub const MAX_PARTICIPANTS: usize = 1_000;
+/// Most bytes of a participant's role, and of its attributes together.
+pub const MAX_ROLE_BYTES: usize = 63;
+pub const MAX_ATTRIBUTES_BYTES: usize = 4 << 10;
+/// A participant's lease when it names none, and the range it may ask for.
+pub const DEFAULT_PRESENCE_LEASE_MS: u64 = 30_000;
+pub const PRESENCE_LEASE_RANGE_MS: std::ops::RangeInclusive<u64> = 5_000..=5 * 60 * 1_000;
+/// Most subscriptions of one session.
+pub const MAX_SUBSCRIPTIONS: usize = 1_000;

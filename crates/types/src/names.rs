@@ -78,6 +78,13 @@ name!(
     is_text,
     "must be 1 to 128 bytes of UTF-8 without control characters and without '/'"
 );
+name!(
+    /// A document's path inside its room, in canonical form.
+    DocumentPath,
+    "document",
+    is_path,
+    "must be 1 to 512 bytes of UTF-8 without control characters: segments between single slashes, none of them . or .."
+);
 
 fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -86,6 +93,11 @@ fn is_label(text: &str) -> bool {
 
 fn is_text(text: &str) -> bool {
     (1..=128).contains(&text.len()) && !text.contains(|c: char| c.is_control() || c == '/')
+}
+
+fn is_path(text: &str) -> bool {
+    let segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    (1..=512).contains(&text.len()) && !text.contains(char::is_control) && text.split('/').all(segment)
 }
 
 #[cfg(test)]
@@ -109,6 +121,16 @@ mod tests {
         }
         for bad in ["", "a\nb", "a/b", "\u{7f}", &"x".repeat(129)] {
             assert!(bad.parse::<QueueName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_canonical() {
+        for good in ["a", "notes/Ideen 2.md", ".hidden", "a/..b/c", &"x".repeat(512)] {
+            assert!(good.parse::<DocumentPath>().is_ok(), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", ".", "a/./b", "../a", "a\nb", &"x".repeat(513)] {
+            assert!(bad.parse::<DocumentPath>().is_err(), "{bad}");
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::course::Failed;
 use crate::frames::Run;
 use crate::retry::{Failure, Refusal};
 use crate::routing::Router;
-use crate::session::attach::{Attached, Lost, ended};
+use crate::session::attach::{Attached, Lost};
 use crate::session::ledger::{FrameClass, Reply};
 use crate::session::{Client, End, Session};
 use crate::wire::{self, Part, Read};
@@ -108,16 +108,16 @@ impl<'a> Relay<'a> {
         match read {
             Read::Data(bytes) => match self.host.deframer.push(bytes) {
                 Ok(run) => self.take_from_host(run),
-                Err(_) => Err(self.lost(ended(None))),
+                Err(_) => Err(self.lost(Failed::cut())),
             },
-            Read::Broken => Err(self.lost(ended(None))),
+            Read::Broken => Err(self.lost(Failed::cut())),
             Read::End(trailers) => match trailers.as_ref().and_then(wire::status_of) {
                 Some(status) if status.code() == Code::Ok && !self.client.open => {
                     Err(Stopped::End(End::Status(status)))
                 }
                 // Nobody asked the host to end: it broke off, and the session goes on elsewhere.
-                Some(status) if status.code() == Code::Ok => Err(self.lost(ended(None))),
-                status => Err(self.lost(ended(status))),
+                Some(status) if status.code() == Code::Ok => Err(self.lost(Failed::cut())),
+                status => Err(self.lost(Failed::ended(status))),
             },
         }
     }

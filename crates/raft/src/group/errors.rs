@@ -1,5 +1,6 @@
 //! Why an operation on a group did not happen, by what the caller can do about it.
 
+use conclave_storage::EngineError;
 use conclave_types::ReplicaId;
 
 use crate::PeerAddress;
@@ -75,4 +76,18 @@ pub enum MembershipError {
     Unknown,
     #[error("the replica has stopped")]
     Stopped,
+}
+
+/// Why a local write did not happen. None is worth repeating on this replica.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LocalWriteError {
+    /// The replica has stopped, or is about to: nothing was written.
+    #[error("the replica has stopped")]
+    Stopped,
+    /// What the write is made from could not be read: nothing was written.
+    #[error("a local write cannot be made: {0}")]
+    Build(EngineError),
+    /// The engine failed; the node's log writer fails with it.
+    #[error("a local write failed: {0}")]
+    Write(EngineError),
 }

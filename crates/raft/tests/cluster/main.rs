@@ -5,6 +5,7 @@ mod harness;
 
 mod durability;
 mod leadership;
+mod local_writes;
 mod membership;
 mod proposals;
 mod snapshots;
