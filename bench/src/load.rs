@@ -42,7 +42,17 @@ impl Tally {
     }
 
     pub fn done(&mut self, begun: Instant, now: Instant) {
-        self.done.fetch_add(1, Ordering::Relaxed);
+        self.count(1);
+        self.latency(begun, now);
+    }
+
+    /// Counts operations whose latency is not taken.
+    pub fn count(&self, operations: u64) {
+        self.done.fetch_add(operations, Ordering::Relaxed);
+    }
+
+    /// Takes a latency without counting an operation.
+    pub fn latency(&mut self, begun: Instant, now: Instant) {
         if self.span.holds(now) {
             self.latency_us.saturating_record((now - begun).as_micros() as u64);
         }

@@ -8,6 +8,8 @@
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
 
 mod bench;
+mod document;
+mod fan_out;
 mod host_status;
 mod idle;
 mod load;
@@ -24,17 +26,22 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::bench::Bench;
+use crate::fan_out::Lane;
 use crate::report::Row;
 
 const USAGE: &str = "\
 cargo xtask bench [what]
 
-  all      everything below (default)
-  idle     a cluster without load: processor and memory of each host
-  one      one durable send outstanding
-  open     durable sends at a fixed rate, latency from the intended time
-  send     durable sends, closed loop, windows of 256 and 1,024
-  receive  receive and confirmed ack
+  all        everything below (default)
+  idle       a cluster without load: processor and memory of each host
+  one        one durable send outstanding
+  open       durable sends at a fixed rate, latency from the intended time
+  send       durable sends, closed loop, windows of 256 and 1,024
+  receive    receive and confirmed ack
+  echo       one client's document update to another client
+  paper      a recorded paper typed into a document edit by edit, 1,000 in flight
+  broadcast  ephemeral messages of one to 100 listeners
+  follow     the durable log followed by 100
 
 CONCLAVE_BENCH_SECONDS sets the length of a measured round (default 10).
 ";
@@ -56,7 +63,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(what: &str) -> Result<()> {
-    let known = ["all", "idle", "one", "open", "send", "receive"];
+    let known = ["all", "idle", "one", "open", "send", "receive", "echo", "paper", "broadcast", "follow"];
     if !known.contains(&what) {
         bail!("there is no bench `{what}`\n\n{USAGE}");
     }
@@ -77,6 +84,18 @@ async fn run(what: &str) -> Result<()> {
     }
     if asked("receive") {
         rows.extend(receive::run(&bench).await?);
+    }
+    if asked("echo") {
+        rows.extend(document::echo(&bench).await?);
+    }
+    if asked("paper") {
+        rows.extend(document::paper(&bench).await?);
+    }
+    if asked("broadcast") {
+        rows.extend(fan_out::run(&bench, Lane::Ephemeral).await?);
+    }
+    if asked("follow") {
+        rows.extend(fan_out::run(&bench, Lane::Durable).await?);
     }
     let path = report::publish(Path::new(RESULTS), what, &rows)?;
     println!("\n{}\n{}", report::machine(), path.display());

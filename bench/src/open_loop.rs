@@ -96,7 +96,7 @@ async fn collect(mut replies: mpsc::Receiver<Due>, mut tally: Tally) -> Result<T
 }
 
 /// Waits for the clock. A thread that is parked may wake early, hence the loop.
-fn wait_until(due: Instant) {
+pub fn wait_until(due: Instant) {
     loop {
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -1,6 +1,9 @@
 //! What the process-level suites share: clusters of real processes, recorded input, and the clients that type it.
 
+pub mod alone;
 pub mod cluster;
+pub mod editor;
+pub mod member;
 pub mod progress;
 pub mod raw;
 pub mod trace;

@@ -13,7 +13,10 @@ mod seal;
 pub mod token;
 pub mod vouched;
 
-pub use claims::{Claims, OpenRooms, QueueRights, Queues, Rights, RoomRights};
+pub use claims::{
+    Claims, MessagingRights, OpenRooms, PathPattern, QueueRights, Queues, Rights, Role, RoomRights, SyncPath,
+    SyncRights,
+};
 pub use resume::{ResumeToken, ResumeTokenError};
 pub use token::{KeyLookup, TokenError, TokenKey, TokenSpec, mint, verify};
 pub use vouched::{CLAIMS_HEADER, ClaimsError, claims_header_value, sign_claims, verify_claims};

@@ -1,8 +1,8 @@
 //! Participants' tokens: JWT signed with HS256 by a key of the project.
 //!
 //! The claims are MeshAgent's: `name` (who acts), `sub` (project), `kid` (key), `grants`, `version`; `exp` is required
-//! here. A `room` grant opens that one room, without one every room of the project is open. The `api` grant says what may
-//! be done; without one nothing may.
+//! here. A `room` grant opens that one room, without one every room of the project is open. A `role` grant says what the
+//! participant is, without one it is a user. The `api` grant says what may be done; without one nothing may.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::claims::{Claims, OpenRooms, Rights};
+use crate::claims::{Claims, OpenRooms, Rights, Role};
 use crate::scope::ApiScope;
 
 /// Most bytes of a token: it comes with every call, so a header's worth.
@@ -46,6 +46,7 @@ pub trait KeyLookup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSpec {
     pub participant: ParticipantName,
+    pub role: Role,
     pub rooms: OpenRooms,
     pub rights: Rights,
     /// Rounded up to a whole second.
@@ -80,6 +81,9 @@ pub fn mint(key: &TokenKey, spec: &TokenSpec, now: Timestamp) -> String {
     let mut grants = Vec::new();
     if let OpenRooms::One(room) = &spec.rooms {
         grants.push(Grant { name: "room".into(), scope: Value::String(room.to_string()) });
+    }
+    if spec.role != Role::default() {
+        grants.push(Grant { name: "role".into(), scope: Value::String(spec.role.to_string()) });
     }
     let scope = serde_json::to_value(ApiScope::of(&spec.rights)).expect("a scope is plain JSON");
     grants.push(Grant { name: "api".into(), scope });
@@ -179,6 +183,7 @@ impl TokenClaims {
         Ok(Claims {
             project,
             participant: self.name.parse().map_err(|_| TokenError::Invalid)?,
+            role: role(self.only("role")?)?,
             rooms: open_rooms(self.only("room")?)?,
             rights: rights(self.only("api")?)?,
             expires,
@@ -199,6 +204,12 @@ fn open_rooms(grant: Option<&Grant>) -> Result<OpenRooms, TokenError> {
     let Some(grant) = grant else { return Ok(OpenRooms::All) };
     let room = grant.scope.as_str().and_then(|room| room.parse().ok());
     room.map(OpenRooms::One).ok_or(TokenError::Invalid)
+}
+
+fn role(grant: Option<&Grant>) -> Result<Role, TokenError> {
+    let Some(grant) = grant else { return Ok(Role::default()) };
+    let role = grant.scope.as_str().and_then(|role| role.parse().ok());
+    role.ok_or(TokenError::Invalid)
 }
 
 fn rights(grant: Option<&Grant>) -> Result<Rights, TokenError> {

@@ -11,7 +11,9 @@ use conclave_proto::status::ApiError;
 use conclave_types::{QueueName, Timestamp};
 use prost::Message;
 
-use crate::claims::{Claims, OpenRooms, QueueRights, Queues, Rights, RoomRights};
+use crate::claims::{
+    Claims, MessagingRights, OpenRooms, QueueRights, Queues, Rights, Role, RoomRights, SyncPath, SyncRights,
+};
 use crate::seal;
 
 /// Metadata key of the signed claims. Binary metadata: gRPC libraries carry it in base64.
@@ -62,7 +64,7 @@ pub fn verify_claims(secret: &[u8; 32], signed: &[u8], now: Timestamp) -> Result
 }
 
 fn to_wire(claims: &Claims, now: Timestamp) -> wire::Claims {
-    let Rights { admin, rooms, queues } = &claims.rights;
+    let Rights { admin, rooms, queues, messaging, sync } = &claims.rights;
     wire::Claims {
         project: claims.project.to_string(),
         participant: claims.participant.to_string(),
@@ -78,9 +80,15 @@ fn to_wire(claims: &Claims, now: Timestamp) -> wire::Claims {
             queue_send: queues_to_wire(&queues.send),
             queue_receive: queues_to_wire(&queues.receive),
             queue_list: queues.list,
+            messaging_broadcast: messaging.broadcast,
+            messaging_list: messaging.list,
+            messaging_send: messaging.send,
+            messaging_read: messaging.read,
+            sync: sync_to_wire(sync),
         }),
         expires_ms: claims.expires.0,
         signed_ms: now.0,
+        role: claims.role.to_string(),
     }
 }
 
@@ -94,11 +102,24 @@ fn queues_to_wire(queues: &Queues) -> Option<wire::QueueRights> {
     }
 }
 
+fn sync_to_wire(sync: &SyncRights) -> Option<wire::SyncRights> {
+    let path = |granted: &SyncPath| wire::SyncPath { path: granted.pattern.to_string(), read_only: granted.read_only };
+    match sync {
+        SyncRights::None => None,
+        SyncRights::All => Some(wire::SyncRights { all: true, paths: Vec::new() }),
+        SyncRights::Paths(paths) => Some(wire::SyncRights { all: false, paths: paths.iter().map(path).collect() }),
+    }
+}
+
 fn from_wire(message: wire::Claims) -> Option<Claims> {
     let rights = message.rights.unwrap_or_default();
     Some(Claims {
         project: message.project.parse().ok()?,
         participant: message.participant.parse().ok()?,
+        role: match message.role.as_str() {
+            "" => Role::User,
+            role => role.parse().ok()?,
+        },
         rooms: match message.room.as_str() {
             "" => OpenRooms::All,
             room => OpenRooms::One(room.parse().ok()?),
@@ -111,6 +132,13 @@ fn from_wire(message: wire::Claims) -> Option<Claims> {
                 receive: queues_from_wire(rights.queue_receive)?,
                 list: rights.queue_list,
             },
+            messaging: MessagingRights {
+                broadcast: rights.messaging_broadcast,
+                list: rights.messaging_list,
+                send: rights.messaging_send,
+                read: rights.messaging_read,
+            },
+            sync: sync_from_wire(rights.sync),
         },
         expires: Timestamp(message.expires_ms),
     })
@@ -124,6 +152,15 @@ fn queues_from_wire(rights: Option<wire::QueueRights>) -> Option<Queues> {
             let names: Result<_, _> = rights.queues.iter().map(|name| name.parse()).collect();
             names.ok().map(Queues::Only)
         }
+    }
+}
+
+fn sync_from_wire(sync: Option<wire::SyncRights>) -> SyncRights {
+    let path = |path: wire::SyncPath| SyncPath { pattern: path.path.as_str().into(), read_only: path.read_only };
+    match sync {
+        None => SyncRights::None,
+        Some(sync) if sync.all => SyncRights::All,
+        Some(sync) => SyncRights::Paths(sync.paths.into_iter().map(path).collect()),
     }
 }
 
@@ -141,11 +178,14 @@ mod tests {
         Claims {
             project: "acme".parse().expect("a project"),
             participant: "ada".parse().expect("a participant"),
+            role: Role::Agent,
             rooms: OpenRooms::One("lab".parse().expect("a room")),
             rights: Rights {
                 admin: false,
                 rooms: RoomRights { read: true, write: false, list: true },
                 queues: QueueRights { send: only, receive: Queues::All, list: false },
+                messaging: MessagingRights { broadcast: false, list: true, send: false, read: true },
+                sync: SyncRights::Paths(vec![SyncPath { pattern: "notes/*".into(), read_only: true }]),
             },
             expires: NOW.plus_ms(3_600_000),
         }
@@ -158,6 +198,16 @@ mod tests {
             Claims { rooms: OpenRooms::All, ..claims() },
             Claims { rights: Rights::admin(), ..claims() },
             Claims { rights: Rights::default(), ..claims() },
+            Claims { rights: Rights { sync: SyncRights::All, ..Rights::default() }, ..claims() },
+            Claims { rights: Rights { sync: SyncRights::Paths(vec![]), ..Rights::default() }, ..claims() },
+            Claims { role: Role::User, ..claims() },
+            Claims {
+                rights: Rights {
+                    messaging: MessagingRights { broadcast: true, list: false, send: true, read: false },
+                    ..Rights::default()
+                },
+                ..claims()
+            },
         ] {
             let signed = sign_claims(&SECRET, &claims, NOW);
             assert_eq!(verify_claims(&SECRET, &signed, NOW), Ok(claims.clone()));

@@ -5,7 +5,11 @@
 
 mod client;
 mod duration;
+mod events;
+mod messaging;
 mod operator;
+mod participants;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -13,10 +17,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::options::{self, Spec};
 pub use client::{
-    AckArgs, ClientFlags, Labels, Output, Payload, QueueArgs, QueueCommand, ReceiveArgs, RoomCommand, RoomsCommand,
-    SendArgs,
+    AckArgs, ClientFlags, Labels, Output, Payload, QueueArgs, QueueCommand, ReceiveArgs, Retention, RoomCommand,
+    RoomsCommand, SendArgs, WatchTopic,
 };
+pub use events::{EndArgs, FollowArgs};
+pub use messaging::{MessageArgs, MessagingCommand};
 pub use operator::{CreateToken, LeaderArgs, OperatorFlags, TokenCommand};
+pub use participants::{AttachArgs, ParticipantsCommand};
+pub use sync::{DocumentArgs, SyncCommand};
 
 /// A self-hosted cluster of rooms.
 #[derive(Debug, Parser)]

@@ -27,7 +27,7 @@ fn start_logging(filter: &str) -> Result<()> {
 }
 
 /// Completes on SIGTERM or SIGINT.
-async fn told_to_stop() -> Result<()> {
+pub(crate) async fn told_to_stop() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -2,6 +2,12 @@
 
 pub mod operator;
 
+mod documents;
+mod events;
+mod failure;
+mod messaging;
+mod participants;
+mod payload;
 mod print;
 mod queue;
 mod rooms;
@@ -10,6 +16,7 @@ use anyhow::{Context, Result};
 use conclave_client::Client;
 
 use crate::flags::{ClientFlags, RoomCommand, RoomsCommand};
+pub use failure::explain;
 
 /// Runs `conclave rooms …`.
 pub async fn run_rooms(flags: &ClientFlags, command: RoomsCommand) -> Result<()> {
@@ -21,6 +28,9 @@ pub async fn run_room(flags: &ClientFlags, command: RoomCommand) -> Result<()> {
     let client = connect(flags).await?;
     match command {
         RoomCommand::Queue { command } => queue::run(&client, flags.output, command).await,
+        RoomCommand::Messaging { command } => messaging::run(&client, flags.output, command).await,
+        RoomCommand::Sync { command } => documents::run(&client, flags.output, command).await,
+        RoomCommand::Participants { command } => participants::run(&client, flags.output, command).await,
     }
 }
 

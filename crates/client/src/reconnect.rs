@@ -1,4 +1,4 @@
-//! How long to stay away from a cluster that was lost.
+//! How long to stay away from a cluster that was lost, and when to give up.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -10,7 +10,7 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 /// One attempt; the gateway itself looks for a leader for 10 s.
 const ATTEMPT: Duration = Duration::from_secs(12);
 
-/// The attempts since something was last heard.
+/// The attempts since the cluster was last heard of.
 #[derive(Debug, Clone)]
 pub struct Attempts {
     /// How long they go on.
@@ -24,30 +24,25 @@ impl Attempts {
         Attempts { limit, give_up_at: Instant::now() + limit, wait: WAIT.0 }
     }
 
-    /// Begins again: the cluster was there.
+    /// Begins again: the cluster was there until now.
     pub fn restart(&mut self) {
         *self = Attempts::new(self.limit);
     }
 
-    pub fn is_over(&self) -> bool {
+    pub fn are_over(&self) -> bool {
         Instant::now() >= self.give_up_at
     }
 
-    /// When an attempt that begins now has failed.
+    /// When an attempt that begins now counts as failed.
     pub fn deadline(&self) -> Instant {
         self.give_up_at.min(Instant::now() + ATTEMPT)
     }
 
-    /// How long to wait before the next attempt, unless the cluster said it.
-    pub fn next_wait(&mut self) -> Duration {
-        let wait = spread(self.wait);
+    /// When to try again: after what the cluster asks for, and no sooner than is polite.
+    pub fn next(&mut self, asked: Option<Duration>) -> Instant {
+        let pause = asked.unwrap_or_default().max(spread(self.wait));
         self.wait = (self.wait * 2).min(WAIT.1);
-        wait
-    }
-
-    /// Waits, but not beyond the end of all attempts.
-    pub async fn pause(&self, pause: Duration) {
-        tokio::time::sleep_until(self.give_up_at.min(Instant::now() + pause)).await;
+        self.give_up_at.min(Instant::now() + pause)
     }
 }
 

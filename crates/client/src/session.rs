@@ -11,6 +11,9 @@
 
 mod codec;
 mod driver;
+mod presence;
+mod shared;
+mod subscription;
 mod window;
 
 use std::marker::PhantomData;
@@ -22,11 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_proto::v1::client_frame::Body as Request;
 use conclave_proto::v1::server_frame::Body as Response;
-use conclave_proto::v1::{
-    AckDeliveriesRequest, AckDeliveriesResponse, ClientFrame, ErrorReason, GetQueueRequest, GetQueueResponse,
-    GetRoomRequest, GetRoomResponse, ListQueuesRequest, ListQueuesResponse, ReceiveItemsRequest, ReceiveItemsResponse,
-    SendItemsRequest, SendItemsResponse, UpdateRoomRequest, UpdateRoomResponse,
-};
+use conclave_proto::v1::*;
 use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
 use prost::Message;
 use tokio::sync::oneshot;
@@ -34,7 +33,9 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::{Client, ClientError};
-use driver::Shared;
+use presence::Change;
+use shared::{Purpose, Shared, Waiting};
+pub use subscription::Subscription;
 use window::{FrameClass, Full, WindowLimits};
 
 /// Room in a frame for what surrounds its body: two numbers and their tags.
@@ -98,6 +99,12 @@ macro_rules! requests {
             })*
         }
 
+        responses! { $($variant($response))* }
+    };
+}
+
+macro_rules! responses {
+    ($($variant:ident($response:ty))*) => {
         $(impl FromResponse for $response {
             fn from_response(response: Response) -> Option<Self> {
                 match response {
@@ -121,6 +128,27 @@ requests! {
     get_room: Transient GetRoom(GetRoomRequest) -> GetRoomResponse;
     get_queue: Transient GetQueue(GetQueueRequest) -> GetQueueResponse;
     list_queues: Transient ListQueues(ListQueuesRequest) -> ListQueuesResponse;
+    /// Durable.
+    push_update: Durable PushUpdate(PushUpdateRequest) -> PushUpdateResponse;
+    /// Durable.
+    post_message: Durable PostMessage(PostMessageRequest) -> PostMessageResponse;
+    /// Durable.
+    rename_document: Durable RenameDocument(RenameDocumentRequest) -> RenameDocumentResponse;
+    /// Durable.
+    delete_document: Durable DeleteDocument(DeleteDocumentRequest) -> DeleteDocumentResponse;
+    describe_document: Transient DescribeDocument(DescribeDocumentRequest) -> DescribeDocumentResponse;
+    list_documents: Transient ListDocuments(ListDocumentsRequest) -> ListDocumentsResponse;
+    /// Ephemeral: a loss may repeat it.
+    send_awareness: Transient SendAwareness(SendAwarenessRequest) -> SendAwarenessResponse;
+    /// Ephemeral: a loss may repeat it.
+    send_ephemeral: Transient SendEphemeral(SendEphemeralRequest) -> SendEphemeralResponse;
+    list_participants: Transient ListParticipants(ListParticipantsRequest) -> ListParticipantsResponse;
+}
+
+responses! {
+    AttachParticipant(AttachParticipantResponse)
+    DetachParticipant(DetachParticipantResponse)
+    Subscribed(Subscribed)
 }
 
 impl Session {
@@ -143,6 +171,42 @@ impl Session {
         Ok(session)
     }
 
+    /// Attaches the session's participant, or gives it another role and attributes. From then on it is attached again
+    /// after every loss, and its lease is kept while the session lives; see [`Session::detached`].
+    pub fn attach_participant(&self, request: AttachParticipantRequest) -> Reply<AttachParticipantResponse> {
+        let frame = ClientFrame { body: Some(Request::AttachParticipant(request)), ..Default::default() };
+        self.put(FrameClass::Transient, frame, |frame| Purpose::Present(Change::Attach(frame.clone())))
+    }
+
+    /// Takes the session's participant out.
+    pub fn detach_participant(&self, request: DetachParticipantRequest) -> Reply<DetachParticipantResponse> {
+        let name = request.name.clone();
+        let frame = ClientFrame { body: Some(Request::DetachParticipant(request)), ..Default::default() };
+        self.put(FrameClass::Transient, frame, |_| Purpose::Present(Change::Detach(name)))
+    }
+
+    /// Waits until the participant could not be attached again after a loss, or the session is over, and says why.
+    pub async fn detached(&self) -> ClientError {
+        self.shared.until_detached().await
+    }
+
+    /// Follows a resource, as `Subscribe` in `proto/conclave/v1/session.proto` lists them. Resumed after its cursor for as
+    /// long as the session is; what the session itself does is not sent to it. Returns once the host has begun.
+    pub async fn subscribe(&self, request: Subscribe) -> Result<Subscription, ClientError> {
+        let (number, updates) = self.shared.add_subscription(request.clone())?;
+        let subscription = Subscription::new(self.shared.clone(), number, updates);
+        let body = Some(Request::Subscribe(request));
+        let frame = ClientFrame { subscription: number, body, ..Default::default() };
+        let asked: Reply<Subscribed> = self.put(FrameClass::Transient, frame, |_| Purpose::Subscribe(number));
+        match asked.await {
+            Ok(Subscribed {}) => Ok(subscription),
+            Err(error) => {
+                self.shared.remove_subscription(number);
+                Err(error)
+            }
+        }
+    }
+
     /// Waits until a frame given now would be sent without waiting for replies. A caller that has more to send than
     /// fits in flight calls this before each frame; frames given beyond it queue up, and far beyond it are refused.
     pub async fn ready(&self) {
@@ -159,7 +223,8 @@ impl Session {
         self.shared.resumes()
     }
 
-    /// Waits for the replies that are still due, tells the cluster that they arrived, and ends the stream.
+    /// Waits for the replies that are still due, tells the cluster that they arrived, and ends the stream; subscriptions
+    /// end at once.
     pub async fn close(mut self) {
         self.shared.close();
         if let Some(driver) = self.driver.take() {
@@ -169,14 +234,20 @@ impl Session {
     }
 
     fn ask<T>(&self, class: FrameClass, body: Request) -> Reply<T> {
-        let (sender, receiver) = oneshot::channel();
-        let frame = ClientFrame { body: Some(body), ..Default::default() };
+        self.put(class, ClientFrame { body: Some(body), ..Default::default() }, |_| Purpose::Ask)
+    }
+
+    /// Puts a frame in line. Its encoded form, which it has before it gets a sequence, may be a part of its purpose.
+    fn put<T>(&self, class: FrameClass, frame: ClientFrame, purpose: impl FnOnce(&Bytes) -> Purpose) -> Reply<T> {
+        let (reply, receiver) = oneshot::channel();
         let size = frame.encoded_len() + ENVELOPE_BYTES;
         if size > MAX_FRAME_BYTES {
             let why = format!("frame of {size} bytes is over the limit of {MAX_FRAME_BYTES} bytes");
-            refuse(sender, ClientError::new(Code::ResourceExhausted, Some(ErrorReason::TooLarge), why));
+            refuse(reply, ClientError::new(Code::ResourceExhausted, Some(ErrorReason::TooLarge), why));
         } else {
-            self.shared.enqueue(class, Bytes::from(frame.encode_to_vec()), sender);
+            let frame = Bytes::from(frame.encode_to_vec());
+            let purpose = purpose(&frame);
+            self.shared.enqueue(class, frame, Waiting { reply, purpose });
         }
         Reply { receiver, kind: PhantomData }
     }

@@ -11,8 +11,8 @@ use tower::retry::budget::TpsBudget;
 use crate::GatewayOptions;
 use crate::jitter::Jitter;
 use crate::pool::Pool;
+use crate::retained::RetainedBudget;
 use crate::routing::Router;
-use crate::session::RetainedBudget;
 
 /// Retries of the gateway as a whole: a floor for quiet times and a share of the traffic of the last seconds, so that
 /// retries never become the load that keeps a cluster down.
@@ -28,10 +28,12 @@ pub struct Core {
     pub retries: TpsBudget,
     pub retained: Arc<RetainedBudget>,
     pub jitter: Jitter,
-    /// Sessions end when it is cancelled.
+    /// Sessions and streams end when it is cancelled.
     pub closing: CancellationToken,
     /// Owns the task of each session.
     pub sessions: TaskTracker,
+    /// Owns the task of each server stream.
+    pub streams: TaskTracker,
 }
 
 impl Core {
@@ -44,6 +46,7 @@ impl Core {
             jitter: Jitter::new(options.seed),
             closing: CancellationToken::new(),
             sessions: TaskTracker::new(),
+            streams: TaskTracker::new(),
             options,
             clock,
         })

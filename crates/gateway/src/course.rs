@@ -40,7 +40,7 @@ pub struct Failed {
 
 impl Failed {
     pub fn cut() -> Self {
-        Failed { failure: Failure::Cut, status: None }
+        Failure::Cut.into()
     }
 
     /// A host's stream that ended: with this status, or cut by whatever carried it.
@@ -54,6 +54,12 @@ impl Failed {
     /// What a host would say that does not lead any more, if it said anything.
     pub fn deposed(leader: &ShardHost, term: u64) -> Self {
         Failed::ended(Some(ApiError::not_leader(Some(&leader.address), term).into()))
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Failed { failure, status: None }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::frames::framed;
 use crate::list_rooms::list_rooms;
 use crate::methods::{self, Forward};
 use crate::session;
+use crate::stream::{self, Method};
 use crate::unary::{Call, collect};
 use crate::wire;
 
@@ -47,8 +48,8 @@ impl Edge {
             // Outermost, because a refusal must cost next to nothing: what finds no place below is turned away at once
             // instead of queueing until its caller has given up.
             .load_shed()
-            // Next, so that the bound covers the checking of tokens as well. A session holds its place only until it
-            // is open; sessions have a bound of their own.
+            // Next, so that the bound covers the checking of tokens as well. A session or a server stream holds its
+            // place only until it is open; each kind has a bound of its own.
             .concurrency_limit(max_calls)
             // Last before the work, so that nothing behind it ever sees an unverified caller.
             .layer_fn(move |inner| Admit::new(authority.clone(), inner))
@@ -85,8 +86,12 @@ async fn handle(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
     let Some(caller) = parts.extensions.remove::<Caller>() else {
         return wire::refused(&ApiError::token_missing().into());
     };
-    if forward == Forward::Session {
-        return session::connect(&core, caller, &parts.headers, body);
+    match forward {
+        Forward::Session => return session::connect(&core, caller, &parts.headers, body),
+        Forward::Stream(resume) => {
+            return stream::open(&core, caller, Method { path, resume }, &parts.headers, body);
+        }
+        _ => {}
     }
     let call = Call::new(&core, &caller, path, &parts.headers);
     answer(&call, forward, body).await.unwrap_or_else(|status| wire::refused(&status))
@@ -95,13 +100,13 @@ async fn handle(core: Arc<Core>, request: Request<Body>) -> Response<Body> {
 async fn answer(call: &Call<'_>, forward: Forward, body: Body) -> Result<Response<Body>, Status> {
     let request = collect(body).await?;
     match forward {
-        Forward::Read => Ok(call.to_room(request, None).await?.into_response()),
+        Forward::Read | Forward::Ephemeral => Ok(call.to_room(request, None).await?.into_response()),
         Forward::Write { request_id_field } => Ok(call.to_room(request, Some(request_id_field)).await?.into_response()),
         Forward::EveryShard => {
             let page = list_rooms(call, request).await?;
             Ok(wire::answered(framed(&page)))
         }
-        Forward::Session => Err(ApiError::unimplemented("a session as a unary call").into()),
+        Forward::Session | Forward::Stream(_) => Err(ApiError::unimplemented("a stream as a unary call").into()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A gRPC body is a row of messages, each behind five bytes: a compression flag and a length. The gateway never opens
 //! messages, so it keeps them as they came, prefix and all: what arrives in one piece leaves in one piece, without a
-//! copy and without work for each message beyond finding its end.
+//! copy and without work for each message beyond finding its end. Only a message that came in pieces is put together.
 
 use std::ops::Range;
 
@@ -47,6 +47,30 @@ impl Deframer {
         self.carry.put_slice(&chunk);
         let whole = whole_bytes(&self.carry, self.limit)?;
         Ok(Run(self.carry.split_to(whole).freeze()))
+    }
+
+    /// As [`push`](Self::push), without copying what came whole: first the message that earlier chunks began, then the
+    /// others. For bodies whose chunks are full and nearly always end inside a message. Either may be empty.
+    pub fn push_apart(&mut self, mut chunk: Bytes) -> Result<[Run; 2], FrameError> {
+        let mut begun = Run::default();
+        if !self.carry.is_empty() {
+            self.carry_on(PREFIX_BYTES, &mut chunk);
+            whole_bytes(&self.carry, self.limit)?;
+            if self.carry.len() >= PREFIX_BYTES {
+                self.carry_on(PREFIX_BYTES + message_length(&self.carry), &mut chunk);
+            }
+            if whole_bytes(&self.carry, self.limit)? == 0 {
+                return Ok([begun, Run::default()]);
+            }
+            begun = Run(self.carry.split().freeze());
+        }
+        Ok([begun, self.push(chunk)?])
+    }
+
+    /// Moves bytes from the chunk until so many are carried, or none are left.
+    fn carry_on(&mut self, until: usize, chunk: &mut Bytes) {
+        let missing = until.saturating_sub(self.carry.len()).min(chunk.len());
+        self.carry.put_slice(&chunk.split_to(missing));
     }
 
     /// The body has ended: nothing may be left over.
@@ -120,6 +144,15 @@ impl Iterator for Messages<'_> {
     }
 }
 
+/// Encoded bytes as one message with its prefix.
+pub fn prefixed(message: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.len()).expect("a message is far below 4 GiB"));
+    bytes.put_slice(message);
+    bytes.freeze()
+}
+
 /// One message with its prefix.
 pub fn framed(message: &impl prost::Message) -> Bytes {
     let length = message.encoded_len();
@@ -184,6 +217,13 @@ mod tests {
             }
             assert_eq!(seen, parts.map(<[u8]>::to_vec), "chunks of {size}");
             assert_eq!(deframer.finish(), Ok(()));
+            let mut seen = Vec::new();
+            for start in (0..whole.len()).step_by(size) {
+                let runs = deframer.push_apart(whole.slice(start..(start + size).min(whole.len()))).unwrap();
+                seen.extend(runs.iter().flat_map(payloads));
+            }
+            assert_eq!(seen, parts.map(<[u8]>::to_vec), "chunks of {size}, apart");
+            assert_eq!(deframer.finish(), Ok(()));
         }
     }
 
@@ -195,11 +235,29 @@ mod tests {
     }
 
     #[test]
+    fn messages_behind_one_that_came_in_pieces_are_not_copied() {
+        let whole = body(&[b"one", b"two", b"three", b"four"]);
+        let mut deframer = Deframer::new(10);
+        assert!(deframer.push_apart(whole.slice(..6)).unwrap().iter().all(Run::is_empty));
+        let [begun, others] = deframer.push_apart(whole.slice(6..whole.len() - 1)).unwrap();
+        assert_eq!(
+            (payloads(&begun), payloads(&others)),
+            (vec![b"one".to_vec()], vec![b"two".to_vec(), b"three".to_vec()])
+        );
+        assert_eq!(others.into_bytes().as_ptr(), whole[8..].as_ptr());
+        let [begun, others] = deframer.push_apart(whole.slice(whole.len() - 1..)).unwrap();
+        assert_eq!((payloads(&begun), others), (vec![b"four".to_vec()], Run::default()));
+    }
+
+    #[test]
     fn an_oversized_message_is_refused_by_its_prefix() {
         let mut deframer = Deframer::new(10);
         let error = deframer.push(Bytes::from_static(&[0, 0, 0, 0, 11])).unwrap_err();
         assert_eq!(error, FrameError::TooLarge { limit: 10, actual: 11 });
         assert_eq!(error.to_string(), "message of 11 bytes is over the limit of 10 bytes");
+        let mut deframer = Deframer::new(10);
+        deframer.push_apart(Bytes::from_static(&[0, 0])).unwrap();
+        assert_eq!(deframer.push_apart(Bytes::from_static(&[0, 0, 11])).unwrap_err(), error);
     }
 
     #[test]

@@ -19,11 +19,11 @@ use crate::edge::Edge;
 use crate::pool::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
 use crate::routing::{LeaderHint, ShardMap};
 
-/// Streams that one client connection may hold: sessions and waiting receives share it.
+/// Streams that one client connection may hold: sessions, server streams and waiting receives share it.
 const MAX_STREAMS: u32 = 4_096;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stopping gateway waits for calls in work after it has sent its sessions away.
+/// How long a stopping gateway waits for calls in work after it has sent sessions and streams away.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a gateway stopped serving.
@@ -51,7 +51,7 @@ impl Gateway {
         Gateway { core: Core::new(options, clock), authority, table, leaders }
     }
 
-    /// Serves until `cancel`, then sends the sessions away with GoAway and lets calls in work finish for a while.
+    /// Serves until `cancel`, then sends sessions and streams away and lets calls in work finish for a while.
     pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> Result<(), ServeError> {
         let Gateway { core, authority, table, leaders } = self;
         let edge = Edge::new(core.clone(), authority, beside(&core.options).await);
@@ -66,6 +66,7 @@ impl Gateway {
         let closing = async {
             cancel.cancelled().await;
             core.sessions.close();
+            core.streams.close();
             core.closing.cancel();
             tokio::time::sleep(CLOSING_PATIENCE).await;
         };

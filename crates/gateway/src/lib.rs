@@ -1,11 +1,13 @@
 //! The stateless edge: verifies tokens, finds the leader of a room's shard, forwards bytes, hides the loss of a host.
 //!
-//! It knows the shard map and who leads, both soft, and the frames that sessions are owed. It must not know what a
-//! request does: of requests it reads the resource, of frames the envelope, and everything else passes as it came
-//! (decoding and encoding again would drop what a newer client sent). It stores nothing and decides nothing about rooms.
+//! It knows the shard map and who leads, both soft, the frames that sessions are owed, and how far subscriptions came.
+//! It must not know what a request does: of requests it reads the resource, of frames the envelope, and everything else
+//! passes as it came (decoding and encoding again would drop what a newer client sent). It stores nothing and decides
+//! nothing about rooms.
 //!
-//! Two ways through: [`unary`] for calls with one request, [`session`] for streams that outlive their host. Both ask
-//! [`course`] which host to try, which does what the table in [`retry`] says. Start with [`edge`], where calls come in.
+//! Three ways through: [`unary`] for calls with one answer, [`stream`] for server streams and [`session`] for sessions,
+//! which both outlive their host. All ask [`course`] which host to try, which does what the table in [`retry`] says.
+//! Start with [`edge`], where calls come in.
 
 mod auth;
 mod core;
@@ -18,9 +20,11 @@ mod list_rooms;
 mod methods;
 mod options;
 mod pool;
+mod retained;
 mod retry;
 mod routing;
 mod session;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod unary;

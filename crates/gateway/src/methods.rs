@@ -16,18 +16,24 @@ pub enum Forward {
     Write { request_id_field: u32 },
     /// Asks every shard in turn.
     EveryShard,
-    /// Answers one request with many elements. With a field for the revision to go on after, the stream is taken up
-    /// after a loss where it stopped; without one it is begun anew, and says so by what it sends first.
-    Stream { after_revision_field: Option<u32> },
+    /// Answers one request with many elements.
+    Stream(Resume),
     /// A session stream.
     Session,
 }
 
-const AFTER_REVISION: Option<u32> = Some(2);
+/// How a server stream goes on after the loss of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Where it stopped: the request has `after_revision`.
+    AfterRevision,
+    /// From the beginning, and says so by what it sends first.
+    Anew,
+}
 
 /// Path of each method of `conclave.v1`.
 const METHODS: [(&str, Forward); 27] = [
-    ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream { after_revision_field: AFTER_REVISION }),
+    ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream(Resume::AfterRevision)),
     ("/conclave.v1.DocumentService/PushUpdate", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.DocumentService/DescribeDocument", Forward::Read),
     ("/conclave.v1.DocumentService/ListDocuments", Forward::Read),
@@ -35,13 +41,13 @@ const METHODS: [(&str, Forward); 27] = [
     ("/conclave.v1.DocumentService/DeleteDocument", Forward::Write { request_id_field: 2 }),
     ("/conclave.v1.DocumentService/SendAwareness", Forward::Ephemeral),
     ("/conclave.v1.MessagingService/PostMessage", Forward::Write { request_id_field: 3 }),
-    ("/conclave.v1.MessagingService/FollowMessages", Forward::Stream { after_revision_field: AFTER_REVISION }),
+    ("/conclave.v1.MessagingService/FollowMessages", Forward::Stream(Resume::AfterRevision)),
     ("/conclave.v1.MessagingService/SendEphemeral", Forward::Ephemeral),
-    ("/conclave.v1.MessagingService/ReceiveEphemeral", Forward::Stream { after_revision_field: None }),
+    ("/conclave.v1.MessagingService/ReceiveEphemeral", Forward::Stream(Resume::Anew)),
     ("/conclave.v1.ParticipantService/AttachParticipant", Forward::Ephemeral),
     ("/conclave.v1.ParticipantService/DetachParticipant", Forward::Ephemeral),
     ("/conclave.v1.ParticipantService/ListParticipants", Forward::Read),
-    ("/conclave.v1.ParticipantService/WatchParticipants", Forward::Stream { after_revision_field: None }),
+    ("/conclave.v1.ParticipantService/WatchParticipants", Forward::Stream(Resume::Anew)),
     ("/conclave.v1.QueueService/SendItems", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.QueueService/ReceiveItems", Forward::Write { request_id_field: 7 }),
     ("/conclave.v1.QueueService/AckDeliveries", Forward::Write { request_id_field: 3 }),
@@ -52,7 +58,7 @@ const METHODS: [(&str, Forward); 27] = [
     ("/conclave.v1.RoomService/UpdateRoom", Forward::Write { request_id_field: 6 }),
     ("/conclave.v1.RoomService/DeleteRoom", Forward::Write { request_id_field: 3 }),
     ("/conclave.v1.RoomService/ListRooms", Forward::EveryShard),
-    ("/conclave.v1.RoomService/WatchRoom", Forward::Stream { after_revision_field: AFTER_REVISION }),
+    ("/conclave.v1.RoomService/WatchRoom", Forward::Stream(Resume::AfterRevision)),
     ("/conclave.v1.SessionService/Connect", Forward::Session),
 ];
 
@@ -116,15 +122,16 @@ mod tests {
                         assert_eq!(request_id.unwrap().number(), request_id_field as i32, "{path}");
                     }
                     Forward::Read | Forward::Ephemeral | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
-                    Forward::Stream { after_revision_field } => {
+                    Forward::Stream(resume) => {
                         assert!(request_id.is_none() && !method.client_streaming(), "{path}");
-                        assert_eq!(field_number(&request, "after_revision"), after_revision_field, "{path}");
+                        let after_revision = (resume == Resume::AfterRevision).then_some(2);
+                        assert_eq!(field_number(&request, "after_revision"), after_revision, "{path}");
                         let element = message(method.output_type());
                         assert_eq!(field_number(&element, "revision"), Some(2), "{path}: the cursor of an element");
                     }
                     Forward::Session => assert!(method.client_streaming(), "{path}"),
                 }
-                let streams = matches!(row, Forward::Stream { .. } | Forward::Session);
+                let streams = matches!(row, Forward::Stream(_) | Forward::Session);
                 assert_eq!(method.server_streaming(), streams, "{path}");
                 if !method.client_streaming() {
                     let first = request.field.iter().find(|field| field.number() == 1).unwrap();

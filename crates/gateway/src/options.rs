@@ -1,6 +1,6 @@
 //! What an operator may set.
 
-/// Bytes of client frames that all sessions together keep for resending: 64 MiB.
+/// See [`GatewayOptions::retained_bytes`].
 const RETAINED_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone)]
@@ -12,8 +12,9 @@ pub struct GatewayOptions {
     /// Server streams open at once; more are refused with OVERLOADED. Default 50,000.
     pub max_streams: usize,
     /// Bytes of client frames that all sessions together keep for resending. Past it, a session that keeps unanswered
-    /// frames is not read. Half of it at most is for frames that stand: subscriptions and participants. One that finds
-    /// no place there ends, with a word to its client, when its host is lost. Default 64 MiB.
+    /// frames is not read. Half of it at most is for what stays: subscriptions, participants, requests of server
+    /// streams. A subscription that finds no place there ends, with a word to its client, when its host is lost; a
+    /// server stream is refused with OVERLOADED. Default 64 MiB.
     pub retained_bytes: usize,
     /// Whether the reflection service answers. Default false.
     pub reflection: bool,

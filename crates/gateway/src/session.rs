@@ -10,8 +10,9 @@
 //!              └──────────────► ended ◄───────────────────┘
 //! ```
 //!
-//! [`ledger`] keeps what is owed, [`attach`] finds the leader and says Hello, [`relay`] moves frames both ways. While
-//! attaching the client is not read; it notices a pause. Frames are moved as the bytes they came in, many at a time.
+//! [`ledger`] keeps what is owed, [`standing`] what stays in force, [`attach`] finds the leader and says Hello,
+//! [`relay`] moves frames both ways. While attaching the client is not read; it notices a pause. Frames are moved as the
+//! bytes they came in, many at a time.
 //!
 //! A frame is sent again byte for byte, so a receive that waits begins its wait anew after a loss: its reply may come
 //! later than asked by the time that was waited before. `acknowledged` is the client's word alone and is never made up
@@ -21,6 +22,7 @@
 mod attach;
 mod ledger;
 mod relay;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,17 +45,18 @@ use crate::frames::{Deframer, Run, framed};
 use crate::unary;
 use crate::wire::{self, Onward, Part, Read};
 
-pub use ledger::RetainedBudget;
+pub use attach::MAX_HOST_FRAME_BYTES;
 
 use attach::Attaching;
 use ledger::Ledger;
 use relay::Relay;
+use standing::Standing;
 
 pub const CONNECT_PATH: &str = "/conclave.v1.SessionService/Connect";
 /// Trailer with the newest resume token when a stream ends that may be resumed.
 pub const RESUME_TOKEN_TRAILER: &str = "conclave-resume-token-bin";
 /// Clients of a gateway that shuts down come back spread over this time.
-const COME_BACK_WITHIN_MS: std::ops::Range<u64> = 0..500;
+pub const COME_BACK_WITHIN_MS: std::ops::Range<u64> = 0..500;
 
 /// Opens the client's stream and serves it in a task of its own, owned by the gateway.
 pub fn connect(core: &Arc<Core>, caller: Caller, headers: &HeaderMap, body: Body) -> http::Response<Body> {
@@ -126,6 +129,7 @@ struct Session {
     /// There were streams before the present one, so a host may answer a frame again.
     repeated: bool,
     ledger: Ledger,
+    standing: Standing,
 }
 
 impl Session {
@@ -235,6 +239,7 @@ fn open(core: &Core, first: Run) -> Result<(Session, Run), Status> {
         resume_token: None,
         repeated: false,
         ledger: Ledger::new(hello.sent_sequence, core.retained.clone()),
+        standing: Standing::new(core.retained.clone()),
     };
     Ok((session, rest))
 }

@@ -127,7 +127,7 @@ impl<'a> Call<'a> {
     async fn attempt(&self, host: &ShardHost, request: Bytes) -> Result<Answer, Failed> {
         let timeout = self.deadline.map(|deadline| deadline.saturating_sub(self.core.clock.monotonic()));
         let request = self.onward.request(self.path, timeout, wire::single(request));
-        let (response, _guard) = self.core.pool.call(&host.address, request).await.map_err(|failure| Failed { failure, status: None })?;
+        let (response, _guard) = self.core.pool.call(&host.address, request).await?;
         let (head, mut body) = response.into_parts();
         if let Some(status) = wire::status_of(&head.headers).filter(|status| status.code() != Code::Ok) {
             return Err(Failed::ended(Some(status)));

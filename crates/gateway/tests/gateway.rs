@@ -4,84 +4,52 @@
 #[expect(dead_code, reason = "shared with the client's tests, which use the rest")]
 mod cluster;
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "gateway/front.rs"]
+mod front;
+#[path = "gateway/scripted.rs"]
+mod scripted;
+#[path = "gateway/streams.rs"]
+mod streams;
+#[path = "gateway/subscriptions.rs"]
+mod subscriptions;
+
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use cluster::{Cluster, Host, PATIENCE, body, send};
-use conclave_auth::{OpenRooms, Rights, TokenSpec, mint};
 use conclave_client::{Client, ClientError, Session};
-use conclave_cluster::{
-    ClusterTable, KeyId, LeaderHint, LeaderHints, Node, NodeState, Replica, Secret, Shard, ShardState, TableRevision,
-    TokenKey,
-};
-use conclave_gateway::{Gateway, GatewayOptions, RESUME_TOKEN_TRAILER};
+use conclave_gateway::{GatewayOptions, RESUME_TOKEN_TRAILER};
 use conclave_proto::status::reason_of;
-use conclave_proto::v1::session_service_client::SessionServiceClient;
 use conclave_proto::v1::{
     ClientFrame, ErrorReason, GetRoomRequest, Hello, ListRoomsRequest, Ping, ReceiveItemsRequest, SendItemsRequest,
     ServerFrame, client_frame, server_frame,
 };
-use conclave_types::{Clock, ClusterUuid, Epoch, NodeUuid, ReplicaId, ShardId, Timestamp};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
-use tonic::{Code, Request, Status, Streaming};
+use front::{Front, signed, token};
+use tonic::{Code, Status, Streaming};
 
-const SHARDS: u64 = 4;
-
-struct SystemClock(Instant);
-
-impl Clock for SystemClock {
-    fn wall(&self) -> Timestamp {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-        Timestamp(now.as_millis() as u64)
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-/// Three hosts behind one gateway.
+/// Three hosts of one cluster behind one gateway.
 struct Edge {
     cluster: Arc<Cluster>,
     hosts: Vec<Host>,
-    address: String,
-    stop: CancellationToken,
-    served: JoinHandle<()>,
-    // Followed by the gateway.
-    _table: watch::Sender<Option<Arc<ClusterTable>>>,
-    leaders: watch::Sender<Arc<LeaderHints>>,
+    front: Front,
+}
+
+impl Deref for Edge {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
 }
 
 impl Edge {
     async fn start() -> Edge {
         let cluster = Cluster::new();
         let hosts: Vec<_> = (0..3).map(|_| Host::start(&cluster)).collect();
-        let (table, watched) = watch::channel(Some(Arc::new(table(&hosts))));
-        let (leaders, hints) = watch::channel(Arc::default());
-        let clock = Arc::new(SystemClock(Instant::now()));
-        let gateway = Gateway::new(GatewayOptions::default(), watched, hints, clock);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let stop = CancellationToken::new();
-        let serving = gateway.serve(listener, stop.clone());
-        let served = tokio::spawn(async move { serving.await.unwrap() });
-        Edge { cluster, hosts, address, stop, served, _table: table, leaders }
-    }
-
-    /// Host `number` tells everybody that it leads all shards since this term.
-    fn announce(&self, number: usize, term: u64) {
-        let hint = |shard: u16| LeaderHint {
-            shard: ShardId(shard),
-            term,
-            replica: ReplicaId(u64::from(shard) * 10 + number as u64 + 1),
-            address: self.hosts[number].address.clone(),
-        };
-        self.leaders.send_replace(Arc::new((0..SHARDS as u16).map(hint).collect()));
+        let addresses = hosts.iter().map(|host| host.address.clone()).collect();
+        let front = Front::start(addresses, GatewayOptions::default()).await;
+        Edge { cluster, hosts, front }
     }
 
     async fn client(&self) -> Client {
@@ -91,64 +59,6 @@ impl Edge {
     async fn session(&self) -> Session {
         in_time(Session::open(&self.client().await, "rooms/lab")).await.unwrap()
     }
-
-    /// A stream without a client behind it, to see each frame.
-    async fn stream(&self, first: ClientFrame) -> (mpsc::Sender<ClientFrame>, Streaming<ServerFrame>) {
-        let channel = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap();
-        let mut service = SessionServiceClient::new(channel);
-        let (frames, waiting) = mpsc::channel(64);
-        frames.send(first).await.unwrap();
-        let mut request = Request::new(ReceiverStream::new(waiting));
-        request.metadata_mut().insert("authorization", format!("Bearer {}", token()).parse().unwrap());
-        (frames, in_time(service.connect(request)).await.unwrap().into_inner())
-    }
-}
-
-fn table(hosts: &[Host]) -> ClusterTable {
-    let node = |number: usize| NodeUuid([number as u8 + 1; 16]);
-    let project: conclave_types::ProjectId = "demo".parse().unwrap();
-    let kid: KeyId = "first".parse().unwrap();
-    let shard = |shard: u64| {
-        let replica =
-            |number: u64| Replica { replica: ReplicaId(shard * 10 + number + 1), node: node(number as usize) };
-        Shard {
-            epoch: Epoch(1),
-            state: ShardState::Active,
-            replicas: (0..3).map(replica).collect(),
-            preferred_leader: ReplicaId(shard * 10 + 1),
-        }
-    };
-    let nodes = hosts.iter().enumerate().map(|(number, host)| {
-        let address = host.address.clone();
-        (node(number), Node { node: node(number), address, zone: String::new(), state: NodeState::Up })
-    });
-    ClusterTable {
-        cluster: ClusterUuid([9; 16]),
-        revision: TableRevision(1),
-        replication: 3,
-        secret: Secret::new([5; 32]),
-        feature_level: 1,
-        next_replica: ReplicaId(1_000),
-        nodes: nodes.collect(),
-        meta_replicas: vec![Replica { replica: ReplicaId(1), node: node(0) }],
-        shards: (0..SHARDS).map(shard).collect(),
-        projects: BTreeSet::from([project.clone()]),
-        token_keys: BTreeMap::from([(kid.clone(), TokenKey { kid, project, secret: Secret::new([6; 32]) })]),
-    }
-}
-
-fn signed(secret: u8, lifetime: Duration) -> String {
-    let project = "demo".parse().unwrap();
-    let key = conclave_auth::TokenKey { kid: "first".to_owned(), project, secret: Arc::from([secret; 32]) };
-    let participant = "ada".parse().unwrap();
-    let spec = TokenSpec { participant, rooms: OpenRooms::All, rights: Rights::admin(), lifetime };
-    // Signed in the past, so that a token of no lifetime is over.
-    let signed_at = Timestamp(SystemClock(Instant::now()).wall().0 - 10_000);
-    mint(&key, &spec, signed_at)
-}
-
-fn token() -> String {
-    signed(6, Duration::from_secs(3_600))
 }
 
 fn hello() -> ClientFrame {
@@ -300,7 +210,7 @@ async fn a_stopping_gateway_says_so_and_hands_out_the_token() {
     let token = status.metadata().get_bin(RESUME_TOKEN_TRAILER).unwrap().to_bytes().unwrap();
     assert_eq!(token, welcome.resume_token);
     drop(stream);
-    in_time(edge.served).await.unwrap();
+    in_time(edge.front.served).await.unwrap();
 }
 
 #[tokio::test]

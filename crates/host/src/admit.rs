@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_proto::items::{check_request_id, encode_items};
 use conclave_proto::v1;
-use conclave_room::{Operation, Receiver};
+use conclave_room::{MessageRetention, Operation, Receiver};
 use conclave_types::limits::{
-    DEFAULT_LEASE_MS, DEFAULT_PAGE_SIZE, LEASE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
-    MAX_LABELS, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS,
+    DEFAULT_LEASE_MS, DEFAULT_PAGE_SIZE, LEASE_RANGE_MS, LOG_AGE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES,
+    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LOG_BYTES_RANGE, MAX_MESSAGES_RANGE, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS,
 };
 use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
 
@@ -55,17 +55,42 @@ pub fn update_room(room: RoomUid, request: v1::UpdateRoomRequest) -> Result<Oper
     labels("metadata", &request.metadata)?;
     labels("annotations", &request.annotations)?;
     let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-    if let Some(other) = paths.iter().find(|path| !["metadata", "annotations"].contains(&path.as_str())) {
-        let rule = format!("names {other:?}; only metadata and annotations can be updated");
+    if let Some(other) = paths.iter().find(|path| !UPDATABLE.contains(&path.as_str())) {
+        let rule = format!("names {other:?}; only metadata, annotations and message_retention can be updated");
         return Err(Fault::field_invalid("update_mask", &rule));
     }
-    let named = |path: &str| paths.is_empty() || paths.iter().any(|named| named == path);
+    let named = |path: &str| paths.iter().any(|named| named == path);
+    let labels = |path: &str| paths.is_empty() || named(path);
+    let keeps = named("message_retention") || (paths.is_empty() && request.message_retention.is_some());
+    let retention = keeps.then(|| message_retention(request.message_retention.unwrap_or_default())).transpose()?;
     Ok(Operation::UpdateRoom {
         room,
-        metadata: named("metadata").then_some(request.metadata),
-        annotations: named("annotations").then_some(request.annotations),
+        metadata: labels("metadata").then_some(request.metadata),
+        annotations: labels("annotations").then_some(request.annotations),
+        retention,
         expected_etag: etag(&request.etag)?,
     })
+}
+
+/// What of a room an update may replace.
+const UPDATABLE: [&str; 3] = ["metadata", "annotations", "message_retention"];
+
+/// How much of a room's log is kept: what is left out has its default.
+fn message_retention(asked: v1::MessageRetention) -> Result<MessageRetention, Fault> {
+    let default = MessageRetention::default();
+    let max_messages = if asked.max_messages == 0 { default.max_messages } else { asked.max_messages };
+    if !MAX_MESSAGES_RANGE.contains(&max_messages) {
+        return Err(Fault::field_invalid("message_retention.max_messages", "must be 1 to 10,000,000"));
+    }
+    let max_bytes = if asked.max_bytes == 0 { default.max_bytes } else { asked.max_bytes };
+    if !MAX_LOG_BYTES_RANGE.contains(&max_bytes) {
+        return Err(Fault::field_invalid("message_retention.max_bytes", "must be 1 MiB to 16 GiB"));
+    }
+    let max_age_ms = asked.max_age.map(|age| milliseconds("message_retention.max_age", age)).transpose()?;
+    if max_age_ms.is_some_and(|age| !LOG_AGE_RANGE_MS.contains(&age)) {
+        return Err(Fault::field_invalid("message_retention.max_age", "must be 1 minute to 10 years"));
+    }
+    Ok(MessageRetention { max_messages, max_bytes, max_age_ms })
 }
 
 pub fn send_items(

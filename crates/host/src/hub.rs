@@ -40,6 +40,11 @@ pub enum Channel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     Document(DocumentPath),
+    /// A document that has another path now: told to who may see either.
+    Renamed {
+        from: DocumentPath,
+        to: DocumentPath,
+    },
     Messages,
     Queues,
     Participants,
@@ -55,7 +60,7 @@ pub struct Published {
     pub origin: Option<SessionId>,
     pub audience: Audience,
     pub about: About,
-    /// The document it was about is gone: its channel ends behind this event.
+    /// The document it was about is gone: its channel ends behind this event, also for the session that did it.
     pub ends_channel: bool,
     pub event: EncodedEvent,
 }
@@ -142,6 +147,8 @@ struct Member {
 
 #[derive(Debug, Default)]
 struct ChannelState {
+    /// The room is gone.
+    ended: AtomicBool,
     ring: Mutex<Ring>,
     members: RwLock<Vec<Arc<Member>>>,
 }
@@ -163,12 +170,26 @@ impl Hub {
         let state = channels.entry((room, channel)).or_default().clone();
         state.members.write().push(member.clone());
         let position = state.ring.lock().end();
-        Listening { room, channel, channels: self.channels.clone(), state, member, position }
+        Listening { room, channel, channels: self.channels.clone(), state, member, position, over: false }
     }
 
     /// Whether anybody listens; what nobody hears need not be encoded.
     pub fn is_heard(&self, room: RoomUid, channel: Channel) -> bool {
         self.channels.read().contains_key(&(room, channel))
+    }
+
+    /// Whether nobody listens anywhere.
+    pub fn is_silent(&self) -> bool {
+        self.channels.read().is_empty()
+    }
+
+    /// Tells all who listen in a room that it is gone.
+    pub fn end_room(&self, room: RoomUid) {
+        let channels = self.channels.read();
+        for (_, state) in channels.iter().filter(|((of, _), _)| *of == room) {
+            state.ended.store(true, Ordering::Release);
+            state.wake();
+        }
     }
 
     /// Publishes events, in order, and returns how many listeners may see the last of them.
@@ -183,13 +204,18 @@ impl Hub {
             }
         }
         let Some(last) = last else { return 0 };
-        let members = state.members.read();
-        for member in members.iter() {
+        state.wake();
+        state.members.read().iter().filter(|member| member.listener.may_see(&last)).count()
+    }
+}
+
+impl ChannelState {
+    fn wake(&self) {
+        for member in self.members.read().iter() {
             if !member.pending.swap(true, Ordering::AcqRel) {
                 member.wake.notify_one();
             }
         }
-        members.iter().filter(|member| member.listener.may_see(&last)).count()
     }
 }
 
@@ -202,6 +228,8 @@ pub enum Taken {
     Nothing,
     /// This many events, at least, have left the ring unseen. The position is at the ring's end now.
     Behind { missed: u64 },
+    /// The room is gone, or the document was deleted and all before that was taken.
+    Ended,
 }
 
 /// A place in a channel. Dropping it leaves the channel.
@@ -213,6 +241,8 @@ pub struct Listening {
     state: Arc<ChannelState>,
     member: Arc<Member>,
     position: u64,
+    /// The event that ends the channel was passed.
+    over: bool,
 }
 
 impl Listening {
@@ -230,7 +260,11 @@ impl Listening {
         taken: &mut Vec<Arc<Published>>,
     ) -> Taken {
         // Before the ring is looked at: what is published meanwhile sets it again.
-        self.member.pending.store(false, Ordering::Release);
+        self.member.pending.store(false, Ordering::SeqCst);
+        if self.over || self.state.ended.load(Ordering::Acquire) {
+            self.member.pending.store(true, Ordering::Release);
+            return Taken::Ended;
+        }
         let ring = self.state.ring.lock();
         if self.position < ring.first {
             let missed = ring.first - self.position;
@@ -247,6 +281,10 @@ impl Listening {
                 break;
             }
             self.position += 1;
+            if event.ends_channel && matches!(self.channel, Channel::Document(_)) {
+                self.over = true;
+                self.member.pending.store(true, Ordering::Release);
+            }
             if self.member.listener.may_see(event) && wanted(event) {
                 bytes += event.event.len();
                 taken.push(event.clone());
@@ -310,7 +348,7 @@ mod tests {
         let other = Listener::Session(SessionId([2; 16]));
         let mut other = hub.join(ROOM, Channel::Messages, other, Arc::default());
         assert_eq!(hub.publish(ROOM, Channel::Messages, [event(1, Some(session), Audience::All)]), 1);
-        assert_eq!(revisions(&mut own).1, []);
+        assert!(revisions(&mut own).1.is_empty());
         assert_eq!(revisions(&mut other).1, [1]);
     }
 
@@ -352,6 +390,32 @@ mod tests {
         assert_eq!(taken.len(), 1);
         assert!(listening.is_pending());
         assert_eq!(revisions(&mut listening).1, [2, 3]);
+    }
+
+    #[test]
+    fn the_end_of_a_channel_is_found_by_the_session_that_ended_it_too() {
+        let hub = Hub::default();
+        let session = SessionId([1; 16]);
+        let channel = Channel::Document(DocumentNumber(1));
+        let mut own = hub.join(ROOM, channel, Listener::Session(session), Arc::default());
+        let mut other = hub.join(ROOM, channel, Listener::Anybody, Arc::default());
+        let mut last = event(1, Some(session), Audience::All);
+        Arc::get_mut(&mut last).expect("not shared yet").ends_channel = true;
+        hub.publish(ROOM, channel, [last]);
+        assert_eq!(revisions(&mut own), (Taken::Some, vec![]));
+        assert_eq!(revisions(&mut own), (Taken::Ended, vec![]));
+        assert_eq!(revisions(&mut other), (Taken::Some, vec![1]));
+        assert!(other.is_pending());
+        assert_eq!(revisions(&mut other), (Taken::Ended, vec![]));
+    }
+
+    #[test]
+    fn all_who_listen_in_a_room_are_told_that_it_is_gone() {
+        let hub = Hub::default();
+        let mut listening = hub.join(ROOM, Channel::Messages, Listener::Anybody, Arc::default());
+        hub.end_room(ROOM);
+        assert!(listening.is_pending());
+        assert_eq!(revisions(&mut listening), (Taken::Ended, vec![]));
     }
 
     #[tokio::test]

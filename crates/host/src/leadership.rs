@@ -1,22 +1,29 @@
-//! What a shard has only while it is led here: the proposer, its time, waiting receives and attached streams.
+//! What a shard has only while it is led here: the proposer, its time, waiting receives, attached streams, who is present,
+//! and the hub that tells followers what happens.
 //!
 //! All of it is memory that dies with the leadership; a new leader begins with none, and gateways attach again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_raft::{Group, LeaderTerm};
 use conclave_room::{Advance, Command, Effect, Operation, Origin};
 use conclave_types::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::awareness::{self, Awareness};
+use crate::changes;
+use crate::documents::Documents;
+use crate::feed;
+use crate::hub::Hub;
+use crate::presence::{self, Presence};
 use crate::proposer::Proposer;
 use crate::shard_time::ShardTime;
 use crate::streams::Streams;
 use crate::waiters::Waiters;
-use std::time::Duration;
 
 /// Most due entries that one `Advance` handles, so that a burst of them does not hold up the shard.
 const ADVANCE_LIMIT: u32 = 512;
@@ -27,6 +34,12 @@ pub struct Leading {
     pub time: Arc<ShardTime>,
     pub waiters: Waiters,
     pub streams: Streams,
+    pub hub: Hub,
+    pub presence: Presence,
+    pub awareness: Awareness,
+    pub documents: Documents,
+    /// Places for server streams, see [`feed::MAX_STREAMS`].
+    pub plain_streams: Arc<Semaphore>,
     /// Cancelled once the leadership is over, by the shard or by the proposer whose entry the group refused.
     pub ended: CancellationToken,
 }
@@ -41,28 +54,47 @@ impl Leading {
         tasks: &TaskTracker,
     ) -> Arc<Leading> {
         let (proposer, proposing) = Proposer::new();
+        let time = Arc::new(time);
         let leading = Arc::new(Leading {
             term,
             proposer,
-            time: Arc::new(time),
+            time: time.clone(),
             waiters: Waiters::default(),
             streams: Streams::default(),
+            hub: Hub::default(),
+            presence: Presence::new(time.clone()),
+            awareness: Awareness::new(time),
+            documents: Documents::default(),
+            plain_streams: Arc::new(Semaphore::new(feed::MAX_STREAMS)),
             ended: CancellationToken::new(),
         });
         tasks.spawn(proposing.run(group, term, leading.time.clone(), leading.ended.clone()));
         tasks.spawn(run_timer(leading.clone(), next_due));
+        tasks.spawn(presence::run(leading.clone()));
+        tasks.spawn(awareness::run(leading.clone()));
         leading
     }
 
-    /// Runs the effects of a written entry.
+    /// Runs the effects of written entries, before anybody has their outcomes. On the thread that applies: followers are
+    /// only told that there is something.
     pub fn run(&self, effects: Vec<Effect>) {
+        let mut changed = Vec::new();
         for effect in effects {
             match effect {
                 Effect::QueueReady { room, queue } => self.waiters.wake_one(room, &queue),
+                Effect::Changed(change) => changed.push(change),
                 Effect::SessionAttached { session, attachment, .. } => self.streams.supersede(session, attachment),
-                Effect::RoomDeleted { room } => self.streams.end_room(room),
+                Effect::RoomDeleted { room } => {
+                    self.streams.end_room(room);
+                    self.hub.end_room(room);
+                    self.presence.forget_room(room);
+                    self.awareness.forget_room(room);
+                }
+                // Of every replica, whether it leads or not: the machine's.
+                Effect::DocumentDropped { .. } => {}
             }
         }
+        changes::publish(&self.hub, changed);
     }
 }
 

@@ -6,17 +6,27 @@
 //! Life of a write: [`service`] or [`session`] takes it, [`admit`] checks it, [`proposer`] makes it part of a log entry,
 //! [`machine`] applies it, and the outcome goes back the same way. [`shard`] and [`leadership`] say who may do that;
 //! [`node`] puts it all together.
+//!
+//! Life of an event: [`changes`] encodes what an entry changed, [`hub`] holds it for those who listen, and a [`feed`]
+//! brings it to one of them, from storage first and from the hub once it has caught up.
 
 mod admin;
 mod admit;
+mod awareness;
+mod changes;
 mod cluster_time;
+mod compactor;
 mod convert;
+mod documents;
+mod ephemeral;
 mod faults;
+mod feed;
 mod hub;
 mod leader_clock;
 mod leadership;
 mod machine;
 pub mod node;
+mod presence;
 mod proposer;
 mod reads;
 mod receive;
@@ -31,5 +41,6 @@ mod shed;
 mod streams;
 mod tables;
 mod waiters;
+mod workers;
 
 pub use node::{Host, HostError, HostOptions, HostParts};

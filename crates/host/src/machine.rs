@@ -1,7 +1,8 @@
 //! Drives the room state machine with a shard's committed entries.
 //!
 //! Between two entries of one `apply` the writes of the first are not in the engine yet, so the second reads through
-//! them. Effects wait for `written` and are dropped where the shard is not led.
+//! them. Effects wait for `written`. Where the shard is not led they are dropped, but for what concerns this replica's own
+//! form of documents: that is the compactor's everywhere.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::compactor::Marks;
 use crate::leadership::Leading;
 use crate::tables::EngineTables;
 
@@ -23,11 +25,13 @@ pub struct MachineSignals {
     pub leading: RwLock<Option<Arc<Leading>>>,
     /// The earliest deadline in the shard's tables.
     pub next_due: watch::Sender<Option<Timestamp>>,
+    /// What there is to compact and to sweep.
+    pub marks: Marks,
 }
 
 impl Default for MachineSignals {
     fn default() -> Self {
-        MachineSignals { leading: RwLock::new(None), next_due: watch::channel(None).0 }
+        MachineSignals { leading: RwLock::new(None), next_due: watch::channel(None).0, marks: Marks::default() }
     }
 }
 
@@ -86,8 +90,10 @@ impl StateMachine for ShardMachine {
 
     fn written(&mut self) {
         let effects = std::mem::take(&mut self.effects);
+        self.signals.marks.mark(&effects);
         let leading = self.signals.leading.read().clone();
         if let Some(leading) = leading {
+            leading.documents.follow(&effects);
             leading.run(effects);
             self.tell_next_due();
         }
@@ -95,6 +101,7 @@ impl StateMachine for ShardMachine {
 
     fn replaced(&mut self) -> Result<(), StateMachineError> {
         self.effects.clear();
+        self.signals.marks.mark_all();
         Ok(())
     }
 }

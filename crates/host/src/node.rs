@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use conclave_cluster::{Cluster, ClusterError, ClusterOptions, ClusterToken, DataFolder, LeaderHints, StartError};
 use conclave_proto::internal::v1::admin_service_server::AdminServiceServer;
+use conclave_proto::v1::document_service_server::DocumentServiceServer;
+use conclave_proto::v1::messaging_service_server::MessagingServiceServer;
+use conclave_proto::v1::participant_service_server::ParticipantServiceServer;
 use conclave_proto::v1::queue_service_server::QueueServiceServer;
 use conclave_proto::v1::room_service_server::RoomServiceServer;
 use conclave_proto::v1::session_service_server::SessionServiceServer;
@@ -125,6 +128,7 @@ impl Host {
         let keeper = ShardKeeper {
             node,
             engine: engine.clone(),
+            workers: Arc::default(),
             raft: raft.clone(),
             transport: transport.clone(),
             identity,
@@ -210,6 +214,9 @@ impl Host {
         let unary_bytes = MAX_UNARY_BYTES + ENVELOPE_BYTES;
         let rooms = RoomServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
         let queues = QueueServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
+        let documents = DocumentServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
+        let messaging = MessagingServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
+        let participants = ParticipantServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
         let sessions = SessionServiceServer::new(api).max_decoding_message_size(MAX_FRAME_BYTES + ENVELOPE_BYTES);
         // Peers, the table and the operator get no limit that client load could use up.
         let router = Server::builder()
@@ -224,6 +231,9 @@ impl Host {
             .add_service(AdminServiceServer::new(admin))
             .add_service(Shed::new(rooms, MAX_UNARY_CALLS))
             .add_service(Shed::new(queues, MAX_UNARY_CALLS))
+            .add_service(Shed::new(documents, MAX_UNARY_CALLS))
+            .add_service(Shed::new(messaging, MAX_UNARY_CALLS))
+            .add_service(Shed::new(participants, MAX_UNARY_CALLS))
             .add_service(sessions);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serve = self.serve.clone();

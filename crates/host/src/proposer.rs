@@ -210,7 +210,17 @@ fn bytes_of(commands: &[Command]) -> usize {
         Operation::UpdateRoom { metadata, annotations, .. } => {
             metadata.as_ref().map_or(0, labels) + annotations.as_ref().map_or(0, labels)
         }
-        _ => 0,
+        // A clock of an update and its client are numbers of at most eight bytes each, written short.
+        Operation::PushUpdate { path, clocks, update, .. } => {
+            path.as_bytes().len() + update.len() + clocks.added.len() * 24 + clocks.required.len() * 16
+        }
+        Operation::RenameDocument { from, to, .. } => from.as_bytes().len() + to.as_bytes().len(),
+        Operation::CreateDocument { path, .. } | Operation::DeleteDocument { path, .. } => path.as_bytes().len(),
+        Operation::PostMessage { message, .. } => message.len(),
+        Operation::DeleteRoom { .. }
+        | Operation::AttachSession { .. }
+        | Operation::LeaseItems { .. }
+        | Operation::Advance(_) => 0,
     };
     commands.iter().map(|command| body(command) + REST).sum()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use conclave_proto::page::RoomsPage;
-use conclave_proto::time::timestamp;
+use conclave_proto::time::{duration_of_ms, timestamp};
 use conclave_proto::v1;
 use conclave_proto::v1::server_frame::Body;
-use conclave_room::{QueueView, RoomRecord, RoomState};
+use conclave_room::{MessageRetention, QueueView, RoomRecord, RoomState};
 use conclave_types::{ProjectId, QueueName, RoomName, RoomUid};
 
 use crate::admit;
@@ -106,6 +106,15 @@ pub fn room(record: &RoomRecord) -> v1::Room {
         metadata: record.metadata.clone(),
         annotations: record.annotations.clone(),
         revision: record.revision.0,
+        message_retention: Some(retention(&record.retention)),
+    }
+}
+
+fn retention(retention: &MessageRetention) -> v1::MessageRetention {
+    v1::MessageRetention {
+        max_messages: retention.max_messages,
+        max_bytes: retention.max_bytes,
+        max_age: retention.max_age_ms.map(duration_of_ms),
     }
 }
 

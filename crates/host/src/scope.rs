@@ -1,7 +1,7 @@
 //! What claims allow. Each check names the scope that is missing.
 
 use conclave_auth::Claims;
-use conclave_types::{QueueName, RoomName};
+use conclave_types::{DocumentPath, QueueName, RoomName};
 
 use crate::faults::Fault;
 
@@ -31,6 +31,34 @@ pub fn queue_receive(claims: &Claims, queue: &QueueName) -> Result<(), Fault> {
 
 pub fn queue_list(claims: &Claims) -> Result<(), Fault> {
     need(claims.may_list_queues(), "queues.list")
+}
+
+pub fn messaging_broadcast(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_broadcast(), "messaging.broadcast")
+}
+
+pub fn messaging_send(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_send_messages(), "messaging.send")
+}
+
+pub fn messaging_read(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_read_messages(), "messaging.read")
+}
+
+pub fn participants_list(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_list_participants(), "messaging.list")
+}
+
+pub fn documents(claims: &Claims) -> Result<(), Fault> {
+    need(claims.may_open_some(), "sync")
+}
+
+pub fn document_open(claims: &Claims, path: &DocumentPath) -> Result<(), Fault> {
+    need(claims.may_open(path), "sync")
+}
+
+pub fn document_edit(claims: &Claims, path: &DocumentPath) -> Result<(), Fault> {
+    need(claims.may_edit(path), "sync, not read-only")
 }
 
 fn need(allowed: bool, scope: &str) -> Result<(), Fault> {

@@ -2,6 +2,9 @@
 //!
 //! A call carries the gateway's signed claims; nothing else is trusted. The room comes from the request's own bytes.
 
+mod documents;
+mod messaging;
+mod participants;
 mod queues;
 mod rooms;
 mod sessions;

@@ -5,13 +5,23 @@
 //! done. Whatever cannot be proposed ends the stream, never just the frame: the gateway attaches to the new leader and
 //! sends every unanswered frame again, and the kept outcomes make that safe.
 //!
-//! Bounds: frames not answered (then the stream is not read), durable frames not acknowledged (then they are refused).
+//! Events of the session's subscriptions go between the replies, as the client has room for them. One order holds between
+//! the two: before the reply of revision r, every event up to r of a subscription that is live was sent. Changes are
+//! published before their outcomes are answered, so what is due is there when a reply is.
+//!
+//! Bounds: frames not answered (then the stream is not read), durable frames not acknowledged (then they are refused),
+//! subscriptions, frames of events that wait for the client (then feeds are not pulled).
 
+mod admission;
 mod attach;
+mod life;
 mod outbound;
 mod replies;
+mod sending;
+mod subscriptions;
 mod window;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use conclave_auth::Claims;
@@ -19,29 +29,27 @@ use conclave_proto::v1;
 use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::server_frame::Body;
 use conclave_proto::wire::Malformed;
-use conclave_room::{Command, Operation, Origin, Outcome, Receiver, Refusal, SessionFrame};
-use conclave_types::Sequence;
+use conclave_room::{Command, Operation, Origin, SessionFrame};
 use conclave_types::limits::{MAX_BATCH_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
+use conclave_types::{Revision, Sequence};
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, Stream};
 use prost::Message;
-use std::pin::Pin;
-use tokio::sync::watch;
 use tonic::Status;
 
 use crate::faults::{self, Fault};
+use crate::feed::{self, Subject};
 use crate::leadership::Leading;
-use crate::reads;
 use crate::receive::{self, Receive};
 use crate::shard::Shard;
-use crate::streams::EndReason;
-use crate::{admit, convert, scope};
 
+use admission::Admitted;
 use attach::Attachment;
 pub use attach::attach;
-use outbound::Unsent;
+use life::Life;
 pub use outbound::{Outbound, outbound};
-use replies::{Answer, Durable, Owing, frame};
+use replies::{Answer, Durable, Owing, frame, revision_of};
+use subscriptions::{Opened, Reserved, Subscriptions};
 use window::Window;
 
 /// Frames of a session that may wait for answers; with more the stream is not read.
@@ -54,6 +62,7 @@ const GATHER_FRAMES: usize = 64;
 pub type Inbound = Pin<Box<dyn Stream<Item = Result<v1::ClientFrame, Status>> + Send>>;
 
 type ReceiveFuture = Pin<Box<dyn Future<Output = (Sequence, Result<v1::ReceiveItemsResponse, Fault>)> + Send>>;
+type OpeningFuture = Pin<Box<dyn Future<Output = Opened> + Send>>;
 
 /// A stream after its Welcome.
 pub struct Session {
@@ -62,9 +71,12 @@ pub struct Session {
     claims: Arc<Claims>,
     at: Attachment,
     outbound: Outbound,
-    ended: watch::Receiver<Option<EndReason>>,
+    life: Life,
     owing: Owing,
     receives: FuturesUnordered<ReceiveFuture>,
+    subscriptions: Subscriptions,
+    /// Subscriptions that a gateway takes up again: nobody waits for an answer.
+    reopening: FuturesUnordered<OpeningFuture>,
     window: Window,
     /// Durable frames checked and not queued yet.
     gathered: Vec<Command>,
@@ -74,7 +86,7 @@ pub struct Session {
 
 /// Why a stream ends.
 enum End {
-    /// The client closed its side or went away.
+    /// The client went away.
     Client,
     Fault(Fault),
 }
@@ -87,16 +99,18 @@ impl From<Fault> for End {
 
 impl Session {
     pub fn new(shard: Arc<Shard>, leading: Arc<Leading>, claims: Arc<Claims>, at: Attachment, out: Outbound) -> Self {
-        let ended = leading.streams.join(at.session, at.room, at.attachment);
+        let life = Life::begin(&shard, &leading, &at);
         Session {
             shard,
             leading,
             claims,
             at,
             outbound: out,
-            ended,
+            life,
             owing: Owing::default(),
             receives: FuturesUnordered::new(),
+            subscriptions: Subscriptions::default(),
+            reopening: FuturesUnordered::new(),
             window: Window::default(),
             gathered: Vec::new(),
             gathered_frames: Vec::new(),
@@ -108,6 +122,11 @@ impl Session {
     pub async fn run(mut self, mut inbound: Inbound) {
         let end = self.serve(&mut inbound).await;
         self.leading.streams.leave(self.at.session, self.at.attachment);
+        if end.is_ok() {
+            // The client said that it leaves. One that is cut off may come back: its lease runs on.
+            self.leading.presence.session_left(self.at.session);
+            self.leading.awareness.session_left(self.at.session);
+        }
         self.outbound.end(match end {
             Err(End::Fault(fault)) => Some(fault.into()),
             Ok(()) | Err(End::Client) => None,
@@ -116,15 +135,17 @@ impl Session {
 
     async fn serve(&mut self, inbound: &mut Inbound) -> Result<(), End> {
         let mut open = true;
+        let wake = self.subscriptions.wake.clone();
         loop {
             if !open && self.owing.is_empty() && self.receives.is_empty() {
                 return Ok(());
             }
+            // One element, then everybody else has a turn.
+            let sent_events = self.send_next_event().await?;
             let readable = open && self.owing.len() < MAX_UNANSWERED && self.receives.len() < MAX_WAITING_RECEIVES;
             tokio::select! {
                 biased;
-                () = self.leading.ended.cancelled() => return Err(self.shard.not_leader().into()),
-                _ = self.ended.changed() => return Err(self.end_reason().into()),
+                fault = self.life.over() => return Err(fault.into()),
                 // Whether it is read or not: nothing may be leased for a client that is gone.
                 () = self.outbound.closed() => return Err(End::Client),
                 answers = self.owing.next() => match answers {
@@ -132,24 +153,23 @@ impl Session {
                     Err(unproposed) => return Err(self.shard.unproposed(unproposed).into()),
                 },
                 Some((sequence, result)) = self.receives.next() => self.answer_receive(sequence, result).await?,
+                Some(opened) = self.reopening.next() => self.reopened(opened).await?,
                 next = inbound.next(), if readable => match next {
                     Some(Ok(first)) => self.take_ready(first, inbound).await?,
                     Some(Err(status)) => return Err(End::Fault(faults::inbound(&status))),
                     None => open = false,
                 },
+                () = wake.notified(), if !self.subscriptions.is_pending() => self.subscriptions.woken(),
+                // Given back at once: the next round takes it.
+                _ = self.outbound.place(), if self.subscriptions.is_pending() && !sent_events => {}
+                () = tokio::task::consume_budget(), if sent_events => {}
             }
-        }
-    }
-
-    fn end_reason(&self) -> Fault {
-        match *self.ended.borrow() {
-            Some(EndReason::RoomDeleted) => faults::room_not_found(&self.at.room_name),
-            Some(EndReason::Superseded) | None => Refusal::Superseded.into(),
         }
     }
 
     /// Takes a frame and those that are ready behind it, so that they share a log entry.
     async fn take_ready(&mut self, first: v1::ClientFrame, inbound: &mut Inbound) -> Result<(), End> {
+        self.leading.presence.renew(self.at.session);
         self.take(first).await?;
         while self.gathered.len() < GATHER_FRAMES && self.gathered_bytes < MAX_BATCH_BYTES {
             match inbound.next().now_or_never() {
@@ -174,11 +194,11 @@ impl Session {
             };
         };
         if frame.sequence == 0 {
-            return self.take_unnumbered(body).await;
+            return self.take_unnumbered(frame.subscription, body).await;
         }
         let sequence = Sequence(frame.sequence);
         self.window.number(sequence)?;
-        match self.admit(sequence, body) {
+        match self.admit(sequence, body).await {
             Ok(Admitted::Durable(kind, operation)) => match self.window.open(sequence, bytes) {
                 Ok(()) => self.gather(sequence, kind, operation, bytes),
                 Err(fault) => self.known(sequence, Err(fault)).await?,
@@ -190,69 +210,54 @@ impl Session {
             Ok(Admitted::Receive(request)) => {
                 // Queue what came before it: a receive sees the session's own sends.
                 self.queue_gathered().await?;
-                self.receives.push(run_receive(self.shard.clone(), self.leading.clone(), sequence, request));
+                self.receives.push(self.run_receive(sequence, request));
             }
+            Ok(Admitted::Subscribe(subject, after)) => match self.subscriptions.reserve(frame.subscription) {
+                Ok(reserved) => {
+                    self.queue_gathered().await?;
+                    let opening = self.open_feed(reserved, subject, after);
+                    self.owing.opening(Box::pin(async move { (sequence, opening.await) }));
+                }
+                Err(fault) => self.known(sequence, Err(fault)).await?,
+            },
+            Ok(Admitted::Done(body)) => self.known(sequence, Ok(body)).await?,
             Err(fault) => self.known(sequence, Err(fault)).await?,
         }
         Ok(())
     }
 
-    async fn take_unnumbered(&mut self, body: Asked) -> Result<(), End> {
+    async fn take_unnumbered(&mut self, subscription: u64, body: Asked) -> Result<(), End> {
         match body {
             Asked::Ping(_) => self.send(frame(Sequence(0), 0, Body::Pong(v1::Pong {}))).await,
             Asked::Hello(_) => Err(Fault::hello_expected().into()),
-            Asked::Credit(_) | Asked::Unsubscribe(_) => Ok(()),
+            Asked::Credit(_) => Ok(()),
+            Asked::Unsubscribe(_) => {
+                self.subscriptions.end(subscription);
+                Ok(())
+            }
+            Asked::Subscribe(request) => {
+                let after = Revision(request.after_revision);
+                let subject = self.subject(request);
+                match subject.and_then(|subject| Ok((self.subscriptions.reserve(subscription)?, subject))) {
+                    Ok((reserved, subject)) => {
+                        self.reopening.push(self.open_feed(reserved, subject, after));
+                        Ok(())
+                    }
+                    Err(fault) => self.send_end_of(subscription, fault).await,
+                }
+            }
+            Asked::AttachParticipant(request) => match self.attach(request) {
+                Ok(_) => Ok(()),
+                Err(fault) => self.send_end_of(0, fault).await,
+            },
             _ => Err(Fault::field_invalid("sequence", "must be set on a frame that wants a reply").into()),
         }
     }
 
-    /// Checks a frame's request. A fault is the frame's answer; the stream goes on.
-    fn admit(&self, sequence: Sequence, body: Asked) -> Result<Admitted, Fault> {
-        let claims = &*self.claims;
-        let (room, participant) = (self.at.room, claims.participant.clone());
-        Ok(match body {
-            Asked::UpdateRoom(request) => {
-                scope::rooms_write(claims)?;
-                self.at.same_room(&request.name)?;
-                Admitted::Durable(Durable::UpdateRoom, admit::update_room(room, request)?)
-            }
-            Asked::SendItems(request) => {
-                let queue = self.at.queue(&request.parent)?;
-                scope::queue_send(claims, &queue)?;
-                Admitted::Durable(Durable::SendItems, admit::send_items(room, queue, participant, request)?)
-            }
-            Asked::AckDeliveries(request) => {
-                let queue = self.at.queue(&request.parent)?;
-                scope::queue_receive(claims, &queue)?;
-                Admitted::Durable(Durable::AckDeliveries, admit::ack_deliveries(room, queue, request)?)
-            }
-            Asked::ReceiveItems(request) => {
-                let queue = self.at.queue(&request.parent)?;
-                scope::queue_receive(claims, &queue)?;
-                let receiver = Receiver::Session { session: self.at.session, sequence };
-                let again = sequence <= self.at.sent;
-                Admitted::Receive(admit::receive_items(room, queue, participant, receiver, again, request)?)
-            }
-            Asked::GetRoom(request) => {
-                scope::rooms_read(claims)?;
-                self.at.same_room(&request.name)?;
-                Admitted::Read(Box::pin(reads::get_room(self.shard.clone(), self.at.in_room(), request)))
-            }
-            Asked::GetQueue(request) => {
-                let queue = self.at.queue(&request.name)?;
-                scope::queue_list(claims)?;
-                Admitted::Read(Box::pin(reads::get_queue(self.shard.clone(), self.at.in_room(), queue, request)))
-            }
-            Asked::ListQueues(request) => {
-                self.at.same_room(&request.parent)?;
-                scope::queue_list(claims)?;
-                Admitted::Read(Box::pin(reads::list_queues(self.shard.clone(), self.at.in_room(), request)))
-            }
-            Asked::Subscribe(_) => return Err(Fault::unimplemented("subscriptions")),
-            Asked::Hello(_) | Asked::Ping(_) | Asked::Unsubscribe(_) | Asked::Credit(_) => {
-                return Err(Fault::field_invalid("sequence", "must be 0 on this frame"));
-            }
-        })
+    fn open_feed(&self, reserved: Reserved, subject: Subject, after: Revision) -> OpeningFuture {
+        let (wake, turns) = (self.subscriptions.wake.clone(), self.subscriptions.turns.clone());
+        let opening = feed::open_in_turn(self.feed_place(), subject, after, wake, turns);
+        Box::pin(async move { Opened { reserved, feed: opening.await } })
     }
 
     fn gather(&mut self, sequence: Sequence, kind: Durable, operation: Operation, bytes: usize) {
@@ -293,39 +298,25 @@ impl Session {
     }
 
     async fn answer(&mut self, answers: replies::Answers) -> Result<(), End> {
+        let mut replies = Vec::with_capacity(answers.len());
         for (sequence, answer) in answers {
             let reply = match answer {
                 Ok(Answer::Body(body)) => Ok(body),
-                Ok(Answer::Outcome(kind, outcome)) => self.reply(kind, outcome)?,
+                Ok(Answer::Outcome(kind, outcome)) => replies::reply(&self.shard, self.at.room, kind, outcome)?,
+                Ok(Answer::Opened(opened)) => {
+                    self.answer_opened(sequence, opened).await?;
+                    continue;
+                }
                 Err(fault) => Err(fault),
             };
+            replies.push((sequence, reply));
+        }
+        let revision = replies.iter().filter_map(|(_, reply)| reply.as_ref().ok()).map(revision_of).max();
+        self.send_events_upto(revision.unwrap_or_default()).await?;
+        for (sequence, reply) in replies {
             self.send_reply(sequence, reply).await?;
         }
         Ok(())
-    }
-
-    /// Shapes an outcome into the reply its request has. A refusal of the session itself ends the stream.
-    fn reply(&self, kind: Durable, outcome: Outcome) -> Result<Result<Body, Fault>, End> {
-        Ok(Ok(match (kind, outcome) {
-            (_, Outcome::Refused(refusal)) => match refusal {
-                Refusal::Superseded | Refusal::SessionForeign | Refusal::SessionExpired => {
-                    return Err(Fault::from(refusal).into());
-                }
-                refusal => return Ok(Err(refusal.into())),
-            },
-            (Durable::UpdateRoom, Outcome::RoomUpdated { revision }) => {
-                let room = self.shard.room(self.at.room)?.as_ref().map(reads::room);
-                Body::UpdateRoom(v1::UpdateRoomResponse { room, revision: revision.0 })
-            }
-            (Durable::SendItems, Outcome::Sent { first_item, revision }) => {
-                Body::SendItems(v1::SendItemsResponse { first_item, revision: revision.0 })
-            }
-            (Durable::AckDeliveries, Outcome::Acked { results, revision }) => {
-                let results = convert::ack_results(results);
-                Body::AckDeliveries(v1::AckDeliveriesResponse { results, revision: revision.0 })
-            }
-            (_, other) => return Err(faults::other_outcome("session", &other).into()),
-        }))
     }
 
     async fn answer_receive(
@@ -333,65 +324,53 @@ impl Session {
         sequence: Sequence,
         result: Result<v1::ReceiveItemsResponse, Fault>,
     ) -> Result<(), End> {
-        match result {
-            Ok(response) => self.send_reply(sequence, Ok(Body::ReceiveItems(response))).await,
-            Err(fault) if faults::ends_stream(&fault) => Err(fault.into()),
-            Err(fault) => self.send_reply(sequence, Err(fault)).await,
+        if let Ok(response) = &result {
+            self.send_events_upto(response.revision).await?;
         }
+        self.send_reply(sequence, result.map(Body::ReceiveItems)).await
     }
 
-    async fn send_reply(&mut self, sequence: Sequence, reply: Result<Body, Fault>) -> Result<(), End> {
-        match reply {
-            Ok(body) => {
-                let revision = revision_of(&body);
-                self.send(frame(sequence, revision, body)).await
+    /// The answer comes before the first event.
+    async fn answer_opened(&mut self, sequence: Sequence, opened: Opened) -> Result<(), End> {
+        let Opened { reserved, feed } = opened;
+        match feed {
+            Ok(feed) => {
+                let subscribed = frame(sequence, 0, Body::Subscribed(v1::Subscribed {}));
+                self.send(v1::ServerFrame { subscription: reserved.number, ..subscribed }).await?;
+                self.subscriptions.begin(reserved, feed);
+                Ok(())
             }
-            Err(fault) if faults::ends_stream(&fault) => Err(fault.into()),
-            Err(fault) => self.send(frame(sequence, 0, Body::Status(fault.into()))).await,
+            Err(fault) => {
+                self.subscriptions.give_up(reserved);
+                self.send_reply(sequence, Err(fault)).await
+            }
         }
     }
 
-    /// Sends a frame. A client that does not read holds its session up, but not the end of the stream.
-    async fn send(&mut self, frame: v1::ServerFrame) -> Result<(), End> {
-        let frame = match self.outbound.try_send(frame) {
-            Ok(()) => return Ok(()),
-            Err(Unsent::Gone) => return Err(End::Client),
-            Err(Unsent::Full(frame)) => frame,
-        };
-        tokio::select! {
-            biased;
-            () = self.leading.ended.cancelled() => Err(self.shard.not_leader().into()),
-            _ = self.ended.changed() => Err(self.end_reason().into()),
-            sent = self.outbound.send(*frame) => sent.map_err(|_| End::Client),
+    async fn reopened(&mut self, Opened { reserved, feed }: Opened) -> Result<(), End> {
+        match feed {
+            Ok(feed) => self.subscriptions.begin(reserved, feed),
+            Err(fault) => {
+                if self.subscriptions.give_up(reserved) {
+                    self.send_end_of(reserved.number, fault).await?;
+                }
+            }
         }
+        Ok(())
     }
-}
 
-enum Admitted {
-    Durable(Durable, Operation),
-    Read(replies::ReadFuture),
-    Receive(Receive),
-}
-
-fn run_receive(shard: Arc<Shard>, leading: Arc<Leading>, sequence: Sequence, request: Receive) -> ReceiveFuture {
-    Box::pin(async move { (sequence, receive::receive(&shard, &leading, request).await) })
-}
-
-fn revision_of(body: &Body) -> u64 {
-    match body {
-        Body::UpdateRoom(response) => response.revision,
-        Body::SendItems(response) => response.revision,
-        Body::AckDeliveries(response) => response.revision,
-        Body::GetRoom(response) => response.revision,
-        Body::ReceiveItems(response) => response.revision,
-        Body::GetQueue(response) => response.revision,
-        Body::ListQueues(response) => response.revision,
-        Body::Welcome(_)
-        | Body::Status(_)
-        | Body::EventBatch(_)
-        | Body::Gap(_)
-        | Body::Live(_)
-        | Body::GoAway(_)
-        | Body::Pong(_) => 0,
+    fn run_receive(&self, sequence: Sequence, request: Receive) -> ReceiveFuture {
+        let (shard, leading) = (self.shard.clone(), self.leading.clone());
+        let has_followed = !self.subscriptions.is_empty();
+        Box::pin(async move {
+            let mut result = receive::receive(&shard, &leading, request).await;
+            // An empty answer is a read: see `behind_events`.
+            if has_followed && result.as_ref().is_ok_and(|response| response.deliveries.is_empty())
+                && let Err(fault) = shard.read_barrier().await
+            {
+                result = Err(fault);
+            }
+            (sequence, result)
+        })
     }
 }

@@ -6,19 +6,21 @@ use std::time::Duration;
 use conclave_proto::v1::Consistency;
 use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, TransferError};
 use conclave_room::{RoomRecord, RoomState, TableError};
-use conclave_storage::Engine;
+use conclave_storage::{Engine, EngineView};
 use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::compactor::{self, Marks};
 use crate::faults::{self, Fault};
 use crate::leadership::Leading;
 use crate::machine::{MachineSignals, ShardMachine};
 use crate::proposer::Unproposed;
 use crate::shard_time::{ShardTime, VoterClocks, skewed_ms};
 use crate::tables::EngineTables;
+use crate::workers::Workers;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ pub struct Shard {
     id: ShardId,
     group: Group,
     engine: Arc<dyn Engine>,
+    workers: Arc<Workers>,
     signals: Arc<MachineSignals>,
     leadership_changed: watch::Sender<()>,
     tasks: TaskTracker,
@@ -40,13 +43,14 @@ pub struct Shard {
 pub struct ShardSeed {
     signals: Arc<MachineSignals>,
     engine: Arc<dyn Engine>,
+    workers: Arc<Workers>,
     leadership_changed: watch::Sender<()>,
 }
 
 impl ShardSeed {
     /// `leadership_changed` is told whenever the shard begins or ends to be led here.
-    pub fn new(engine: Arc<dyn Engine>, leadership_changed: watch::Sender<()>) -> Self {
-        ShardSeed { signals: Arc::default(), engine, leadership_changed }
+    pub fn new(engine: Arc<dyn Engine>, workers: Arc<Workers>, leadership_changed: watch::Sender<()>) -> Self {
+        ShardSeed { signals: Arc::default(), engine, workers, leadership_changed }
     }
 
     /// The state machine to open the group with.
@@ -54,17 +58,19 @@ impl ShardSeed {
         Box::new(ShardMachine::new(group, self.engine.clone(), self.signals.clone()))
     }
 
-    /// The shard of an open group; follows its leadership from now on.
+    /// The shard of an open group; follows its leadership and compacts its documents from now on.
     pub fn start(self, id: ShardId, group: Group, clock: Arc<dyn Clock>, voters: VoterClocksOf) -> Arc<Shard> {
         let shard = Arc::new(Shard {
             id,
             group,
             engine: self.engine,
+            workers: self.workers,
             signals: self.signals,
             leadership_changed: self.leadership_changed,
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
         });
+        shard.spawn_until_stopped(compactor::run(shard.clone(), clock.clone()));
         shard.tasks.spawn(follow_leadership(shard.clone(), clock, voters));
         shard
     }
@@ -85,6 +91,21 @@ impl Shard {
 
     pub fn tables(&self) -> EngineTables<'_, dyn Engine> {
         EngineTables(&*self.engine)
+    }
+
+    /// The store as it is now, whatever is written later.
+    pub fn snapshot(&self) -> Arc<dyn EngineView> {
+        self.engine.clone().snapshot()
+    }
+
+    /// Where work on large documents runs.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// What this replica's compactor has to do.
+    pub fn marks(&self) -> &Marks {
+        &self.signals.marks
     }
 
     /// The leadership, or the fault that sends the caller to the leader.

@@ -1,6 +1,7 @@
 //! One leadership's time: the pure leader clock fed with this node's readings and its peers'.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_types::{Clock, Timestamp};
 use parking_lot::Mutex;
@@ -26,6 +27,11 @@ impl ShardTime {
         ShardTime { clock, voters, leader: Mutex::new(leader) }
     }
 
+    /// This node's steady clock: cheaper to read than the time, and good for nothing but intervals.
+    pub fn steady(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// The stamp for an entry proposed now; also the present time of the shard.
     ///
     /// Without a peer heard the median is the leader's own straight course, never the wall clock, which may jump.
@@ -49,10 +55,50 @@ pub fn skewed_ms(clock: &dyn Clock, voters: &dyn VoterClocks) -> Option<u64> {
     (distance > MEDIAN_TOLERANCE.as_millis() as u64).then_some(distance)
 }
 
+/// Time that tests move.
+#[cfg(test)]
+pub mod moved {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// Milliseconds since the start.
+    #[derive(Default)]
+    pub struct MovedClock(AtomicU64);
+
+    impl MovedClock {
+        pub fn pass(&self, ms: u64) {
+            self.0.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+
+    impl Clock for MovedClock {
+        fn wall(&self) -> Timestamp {
+            Timestamp(1_700_000_000_000).plus_ms(self.0.load(Ordering::SeqCst))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    struct Alone;
+
+    impl VoterClocks for Alone {
+        fn others(&self) -> Vec<Timestamp> {
+            Vec::new()
+        }
+    }
+
+    pub fn time() -> (Arc<MovedClock>, Arc<ShardTime>) {
+        let clock = Arc::new(MovedClock::default());
+        let time = ShardTime::start(Timestamp(0), clock.clone(), Box::new(Alone));
+        (clock, Arc::new(time))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     struct Fixed(u64);

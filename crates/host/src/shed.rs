@@ -1,7 +1,8 @@
 //! The unary stack of a host: load-shed, then a limit of calls under way, then the service.
 //!
 //! Load-shed stands outside, so that a call above the limit is refused at once: waiting here it would be answered too
-//! late to matter. The limit bounds the memory that calls under way hold. Sessions have their own bounds.
+//! late to matter. The limit bounds the memory that calls under way hold: a server stream counts until it is opened.
+//! Open streams and sessions have their own bounds.
 
 use std::convert::Infallible;
 use std::future::Future;

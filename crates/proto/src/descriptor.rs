@@ -1,6 +1,7 @@
 //! Rules that the public API keeps, read from its descriptors.
 
 use prost::Message;
+use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::source_code_info::Location;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
@@ -127,11 +128,42 @@ fn field_1_of_every_request_is_its_resource() {
 }
 
 fn assert_field_1(message: &DescriptorProto, names: &[&str]) {
-    use prost_types::field_descriptor_proto::{Label, Type};
-
     let first = message.field.iter().find(|field| field.number() == 1).expect("a request has a field 1");
     assert!(names.contains(&first.name()), "{}: field 1 is {}", message.name(), first.name());
     assert_eq!((first.r#type(), first.label()), (Type::String, Label::Optional), "{}", message.name());
+}
+
+/// A gateway takes up any server stream again without knowing it: by `after_revision` of its request and `revision` of its
+/// elements, which carry what the frames of a session carry.
+#[test]
+fn server_streams_can_be_taken_up_again() {
+    let files = public_files();
+    let all: Vec<_> = files.iter().flat_map(messages).collect();
+    let find = |name: &str| {
+        let name = name.trim_start_matches(".conclave.v1");
+        all.iter().find(|(found, ..)| found == name).expect("the message is in the package").2
+    };
+    let field = |message: &DescriptorProto, name: &str| {
+        let found = message.field.iter().find(|field| field.name() == name);
+        found.map(|field| (field.number(), field.r#type(), field.oneof_index.is_some()))
+    };
+    let methods = files.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let mut resumable = 0;
+    for method in methods.filter(|method| method.server_streaming() && !method.client_streaming()) {
+        let (request, response) = (find(method.input_type()), find(method.output_type()));
+        assert_eq!(field(response, "revision"), Some((2, Type::Uint64, false)), "{}", response.name());
+        let body = [("event_batch", 12), ("gap", 13), ("live", 14)];
+        for (name, number) in body {
+            assert_eq!(field(response, name), Some((number, Type::Message, true)), "{}.{name}", response.name());
+        }
+        assert_eq!(response.field.len(), 1 + body.len(), "{}", response.name());
+        if let Some(after) = field(request, "after_revision") {
+            assert_eq!(after, (2, Type::Uint64, false), "{}", request.name());
+            resumable += 1;
+        }
+    }
+    assert!(resumable >= 3);
+    assert_eq!(field(find(".Subscribe"), "after_revision"), Some((2, Type::Uint64, false)));
 }
 
 /// The peek tells the numbers of an envelope from its body by the field number alone.
@@ -167,15 +199,27 @@ fn frames_keep_their_numbers_low_and_their_body_high() {
         ("live", body::LIVE),
         ("go_away", body::GO_AWAY),
         ("pong", body::PONG),
+        ("subscribed", body::SUBSCRIBED),
     ];
     let both = [
         ("update_room", body::UPDATE_ROOM),
         ("send_items", body::SEND_ITEMS),
         ("ack_deliveries", body::ACK_DELIVERIES),
+        ("push_update", body::PUSH_UPDATE),
+        ("post_message", body::POST_MESSAGE),
+        ("rename_document", body::RENAME_DOCUMENT),
+        ("delete_document", body::DELETE_DOCUMENT),
         ("get_room", body::GET_ROOM),
         ("receive_items", body::RECEIVE_ITEMS),
         ("get_queue", body::GET_QUEUE),
         ("list_queues", body::LIST_QUEUES),
+        ("describe_document", body::DESCRIBE_DOCUMENT),
+        ("list_documents", body::LIST_DOCUMENTS),
+        ("send_awareness", body::SEND_AWARENESS),
+        ("send_ephemeral", body::SEND_EPHEMERAL),
+        ("attach_participant", body::ATTACH_PARTICIPANT),
+        ("detach_participant", body::DETACH_PARTICIPANT),
+        ("list_participants", body::LIST_PARTICIPANTS),
     ];
     for (name, expected) in client.iter().chain(&both) {
         assert_eq!(number(".ClientFrame", name), *expected, "{name}");
@@ -183,6 +227,13 @@ fn frames_keep_their_numbers_low_and_their_body_high() {
     for (name, expected) in server.iter().chain(&both) {
         assert_eq!(number(".ServerFrame", name), *expected, "{name}");
     }
+    let bodies = |frame: &str| {
+        let all = files.iter().flat_map(messages);
+        let (_, _, message) = all.into_iter().find(|(name, ..)| name == frame).expect("the frame is in the package");
+        message.field.iter().filter(|field| field.oneof_index.is_some()).count()
+    };
+    assert_eq!(bodies(".ClientFrame"), client.len() + both.len(), "a body without a constant");
+    assert_eq!(bodies(".ServerFrame"), server.len() + both.len(), "a body without a constant");
 }
 
 #[test]

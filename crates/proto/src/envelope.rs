@@ -3,6 +3,12 @@
 //! Nothing is decoded and nothing copied. Payloads are skipped by their length, so a frame of a feature that this version
 //! does not know passes unharmed. The host reads the same bytes with the generated code; where both could differ (a body
 //! given twice) the peek refuses.
+//!
+//! What a gateway says again for a client, it says with the client's own bytes: only the numbers that count for the new
+//! stream are replaced, and fields of a later version stay.
+
+use bytes::Bytes;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use crate::wire::{Fields, Malformed};
 
@@ -21,15 +27,27 @@ pub mod body {
     pub const LIVE: u32 = 14;
     pub const GO_AWAY: u32 = 15;
     pub const PONG: u32 = 16;
+    pub const SUBSCRIBED: u32 = 17;
 
     pub const UPDATE_ROOM: u32 = 20;
     pub const SEND_ITEMS: u32 = 21;
     pub const ACK_DELIVERIES: u32 = 22;
+    pub const PUSH_UPDATE: u32 = 23;
+    pub const POST_MESSAGE: u32 = 24;
+    pub const RENAME_DOCUMENT: u32 = 25;
+    pub const DELETE_DOCUMENT: u32 = 26;
 
     pub const GET_ROOM: u32 = 60;
     pub const RECEIVE_ITEMS: u32 = 61;
     pub const GET_QUEUE: u32 = 62;
     pub const LIST_QUEUES: u32 = 63;
+    pub const DESCRIBE_DOCUMENT: u32 = 64;
+    pub const LIST_DOCUMENTS: u32 = 65;
+    pub const SEND_AWARENESS: u32 = 66;
+    pub const SEND_EPHEMERAL: u32 = 67;
+    pub const ATTACH_PARTICIPANT: u32 = 68;
+    pub const DETACH_PARTICIPANT: u32 = 69;
+    pub const LIST_PARTICIPANTS: u32 = 70;
 
     /// Numbers below belong to the envelope.
     pub(super) const FIRST: u32 = 10;
@@ -68,7 +86,31 @@ impl<'a> ClientEnvelope<'a> {
 
     /// The bytes of `Hello`, if this is one. Its room is [`peek_field_1`] of them.
     pub fn hello(&self) -> Option<&'a [u8]> {
-        self.body.filter(|body| body.field == body::HELLO).map(|body| body.message)
+        self.message(body::HELLO)
+    }
+
+    /// The bytes of `Subscribe`, if this is one; the subscription's number stands in the envelope.
+    pub fn subscribe(&self) -> Option<&'a [u8]> {
+        self.message(body::SUBSCRIBE)
+    }
+
+    /// Ends the envelope's subscription.
+    pub fn is_unsubscribe(&self) -> bool {
+        self.message(body::UNSUBSCRIBE).is_some()
+    }
+
+    /// The bytes of `AttachParticipantRequest`, if this is one.
+    pub fn attach_participant(&self) -> Option<&'a [u8]> {
+        self.message(body::ATTACH_PARTICIPANT)
+    }
+
+    /// The bytes of `DetachParticipantRequest`, if this is one.
+    pub fn detach_participant(&self) -> Option<&'a [u8]> {
+        self.message(body::DETACH_PARTICIPANT)
+    }
+
+    fn message(&self, field: u32) -> Option<&'a [u8]> {
+        self.body.filter(|body| body.field == field).map(|body| body.message)
     }
 }
 
@@ -98,6 +140,75 @@ pub fn peek_field_1(request: &[u8]) -> Result<Option<&str>, Malformed> {
         }
     }
     Ok(resource)
+}
+
+/// `ClientFrame.sequence`.
+const SEQUENCE: u32 = 1;
+/// `after_revision` of `Subscribe` and of every request that has one; `revision` of every element of a server stream.
+const REVISION: u32 = 2;
+
+/// A client's frame with sequence 0: said again by a gateway, which wants no answer unless it fails.
+pub fn without_sequence(frame: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut again = Vec::with_capacity(frame.len());
+    let mut fields = Fields::of(frame);
+    let mut from = 0;
+    while let Some(field) = fields.next() {
+        let to = frame.len() - fields.remaining();
+        if field?.0 != SEQUENCE {
+            again.extend_from_slice(&frame[from..to]);
+        }
+        from = to;
+    }
+    Ok(again)
+}
+
+/// A client's `Subscribe` frame with sequence 0, to go on after this revision; 0 leaves the frame's own.
+pub fn resubscribe(frame: &[u8], after_revision: u64) -> Result<Vec<u8>, Malformed> {
+    let subscribe = ClientEnvelope::peek(frame)?.subscribe().ok_or(Malformed("the frame does not subscribe"))?;
+    let again = without_sequence(frame)?;
+    if after_revision == 0 {
+        return Ok(again);
+    }
+    let subscribe = with_after_revision(subscribe, after_revision);
+    let mut changed = Vec::with_capacity(again.len() + subscribe.len());
+    let mut fields = Fields::of(&again);
+    let mut from = 0;
+    while let Some(field) = fields.next() {
+        let to = again.len() - fields.remaining();
+        if field?.0 == body::SUBSCRIBE {
+            encode_key(body::SUBSCRIBE, WireType::LengthDelimited, &mut changed);
+            encode_varint(subscribe.len() as u64, &mut changed);
+            changed.extend_from_slice(&subscribe);
+        } else {
+            changed.extend_from_slice(&again[from..to]);
+        }
+        from = to;
+    }
+    Ok(changed)
+}
+
+/// A request that has `after_revision`, to go on after this one; 0 leaves the request's own.
+pub fn with_after_revision(request: &[u8], after_revision: u64) -> Bytes {
+    if after_revision == 0 {
+        return Bytes::copy_from_slice(request);
+    }
+    let mut changed = Vec::with_capacity(request.len() + key_len(REVISION) + encoded_len_varint(after_revision));
+    changed.extend_from_slice(request);
+    // Of a field that comes twice the last counts.
+    encode_key(REVISION, WireType::Varint, &mut changed);
+    encode_varint(after_revision, &mut changed);
+    changed.into()
+}
+
+/// The revision of an element of a server stream; 0 where it has none.
+pub fn peek_revision(element: &[u8]) -> Result<u64, Malformed> {
+    let mut revision = 0;
+    for field in Fields::of(element) {
+        if let (REVISION, value) = field? {
+            revision = value.uint()?;
+        }
+    }
+    Ok(revision)
 }
 
 /// Both frames have three numbers as fields 1 to 3 and their body from field 10 on.
@@ -158,7 +269,80 @@ mod tests {
         }
     }
 
+    /// Field 9, a varint, of a later version.
+    const LATER: [u8; 2] = [0x48, 0x07];
+
+    fn frame_of(body: client_frame::Body) -> v1::ClientFrame {
+        v1::ClientFrame { sequence: 5, acknowledged: 4, subscription: 3, body: Some(body) }
+    }
+
+    fn contains(bytes: &[u8], part: &[u8]) -> bool {
+        bytes.windows(part.len()).any(|window| window == part)
+    }
+
     proptest! {
+        #[test]
+        fn a_subscription_goes_on_where_it_was(first: u64, after_revision: u64, state_vector: Vec<u8>, topics: bool) {
+            let mut subscribe = v1::Subscribe {
+                resource: "rooms/a".into(),
+                after_revision: first,
+                state_vector: state_vector.into(),
+                create: Some(false),
+                topics: if topics { vec![v1::Topic::Queues.into()] } else { vec![] },
+            };
+            // A later version's fields, in the subscription and behind it.
+            let mut inner = subscribe.encode_to_vec();
+            inner.extend_from_slice(&LATER);
+            let mut frame = v1::ClientFrame { sequence: 9, subscription: 3, ..Default::default() }.encode_to_vec();
+            prost::encoding::bytes::encode(body::SUBSCRIBE, &inner, &mut frame);
+            frame.extend_from_slice(&LATER);
+            let again = resubscribe(&frame, after_revision).expect("it subscribes");
+            let decoded = v1::ClientFrame::decode(&again[..]).expect("a frame");
+            if after_revision != 0 {
+                subscribe.after_revision = after_revision;
+            }
+            let expected = v1::ClientFrame {
+                subscription: 3,
+                body: Some(client_frame::Body::Subscribe(subscribe)),
+                ..Default::default()
+            };
+            prop_assert_eq!(decoded, expected);
+            prop_assert!(again.ends_with(&LATER));
+            let inner = ClientEnvelope::peek(&again).expect("a frame").subscribe().expect("it subscribes");
+            prop_assert!(contains(inner, &LATER));
+        }
+
+        #[test]
+        fn a_server_stream_goes_on_where_it_was(first: u64, after_revision: u64) {
+            let request = v1::FollowMessagesRequest { parent: "rooms/a".into(), after_revision: first };
+            let mut bytes = request.encode_to_vec();
+            bytes.extend_from_slice(&LATER);
+            let again = with_after_revision(&bytes, after_revision);
+            let decoded = v1::FollowMessagesRequest::decode(again.clone()).expect("a request");
+            let wanted = if after_revision == 0 { first } else { after_revision };
+            prop_assert_eq!((decoded.parent, decoded.after_revision), (request.parent, wanted));
+            prop_assert!(again.starts_with(&bytes));
+        }
+
+        #[test]
+        fn the_revision_of_an_element_is_read_as_generated_code_reads_it(revision: u64, bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let live = v1::Live { revision: 7, ..Default::default() };
+            let body = Some(v1::watch_room_response::Body::Live(live));
+            let element = v1::WatchRoomResponse { revision, body }.encode_to_vec();
+            prop_assert_eq!(peek_revision(&element), Ok(revision));
+            if let (Ok(peeked), Ok(decoded)) = (peek_revision(&bytes), v1::WatchRoomResponse::decode(&bytes[..])) {
+                prop_assert_eq!(peeked, decoded.revision);
+            }
+        }
+
+        #[test]
+        fn saying_strange_bytes_again_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..60), revision: u64) {
+            let _ = resubscribe(&bytes, revision);
+            if let Ok(again) = without_sequence(&bytes) {
+                prop_assert!(again.len() <= bytes.len());
+            }
+        }
+
         #[test]
         fn a_peeked_frame_is_the_frame(numbers: [u64; 3], sent in prop::option::of(client_body())) {
             let [sequence, acknowledged, subscription] = numbers;
@@ -197,6 +381,44 @@ mod tests {
                 prop_assert_eq!(peeked.unwrap_or_default(), decoded.name);
             }
             let _ = ServerEnvelope::peek(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_participant_is_attached_again_without_a_sequence() {
+        let attach = v1::AttachParticipantRequest { parent: "rooms/a".into(), ..Default::default() };
+        let frame = frame_of(client_frame::Body::AttachParticipant(attach));
+        let mut bytes = frame.encode_to_vec();
+        bytes.extend_from_slice(&LATER);
+        let again = without_sequence(&bytes).expect("a frame");
+        let decoded = v1::ClientFrame::decode(&again[..]).expect("a frame");
+        assert_eq!(decoded, v1::ClientFrame { sequence: 0, ..frame });
+        assert!(again.ends_with(&LATER));
+        assert!(without_sequence(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn frames_that_stay_in_force_are_told_apart() {
+        let subscribe = frame_of(client_frame::Body::Subscribe(v1::Subscribe::default())).encode_to_vec();
+        let unsubscribe = frame_of(client_frame::Body::Unsubscribe(v1::Unsubscribe {})).encode_to_vec();
+        let attach = frame_of(client_frame::Body::AttachParticipant(Default::default())).encode_to_vec();
+        let detach = frame_of(client_frame::Body::DetachParticipant(Default::default())).encode_to_vec();
+        let ping = frame_of(client_frame::Body::Ping(v1::Ping {})).encode_to_vec();
+        let kinds = [&subscribe, &unsubscribe, &attach, &detach, &ping].map(|frame| {
+            let seen = ClientEnvelope::peek(frame).expect("a frame");
+            let kinds = [seen.subscribe(), seen.attach_participant(), seen.detach_participant()].map(|is| is.is_some());
+            (kinds, seen.is_unsubscribe(), seen.is_durable())
+        });
+        let expected = [
+            ([true, false, false], false, false),
+            ([false; 3], true, false),
+            ([false, true, false], false, false),
+            ([false, false, true], false, false),
+            ([false; 3], false, false),
+        ];
+        assert_eq!(kinds, expected);
+        for other in [unsubscribe, ping] {
+            assert!(resubscribe(&other, 5).is_err());
         }
     }
 

@@ -15,8 +15,18 @@ use crate::v1;
 
 /// `EventBatch.events`.
 const EVENTS: u32 = 1;
-/// `Event.message`.
+/// Fields of `Event`.
+const REVISION: u32 = 1;
+const TIME: u32 = 2;
+const PARTICIPANT: u32 = 3;
 const MESSAGE: u32 = 10;
+const DOCUMENT_UPDATE: u32 = 11;
+/// Fields of `DocumentUpdate`.
+const DOCUMENT: u32 = 1;
+const UPDATE: u32 = 2;
+const STATE: u32 = 3;
+const PART: u32 = 4;
+const MORE: u32 = 5;
 
 /// One event as it stands in a batch: key, length and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +48,37 @@ impl EncodedEvent {
         lane: v1::Lane,
         to: &[String],
     ) -> Self {
-        let around = v1::Event {
-            revision,
-            time: Some(timestamp(time)),
-            participant: participant.to_owned(),
-            kind: None,
-        };
         // Fields that stand one behind the other are one message.
         let added = v1::Message { lane: lane.into(), to: to.to_vec(), ..Default::default() };
-        let message_len = sent.len() + added.encoded_len();
-        let event_len =
-            around.encoded_len() + key_len(MESSAGE) + encoded_len_varint(message_len as u64) + message_len;
-        let mut bytes = BytesMut::with_capacity(event_len + 6);
-        encode_key(EVENTS, WireType::LengthDelimited, &mut bytes);
-        encode_varint(event_len as u64, &mut bytes);
-        around.encode_raw(&mut bytes);
-        encode_key(MESSAGE, WireType::LengthDelimited, &mut bytes);
-        encode_varint(message_len as u64, &mut bytes);
-        bytes.put_slice(sent);
-        added.encode_raw(&mut bytes);
-        EncodedEvent(bytes.freeze())
+        let kind = Kind { field: MESSAGE, len: sent.len() + added.encoded_len() };
+        encoded(revision, Some(time), participant, kind, |bytes| {
+            bytes.put_slice(sent);
+            added.encode_raw(bytes);
+        })
+    }
+
+    /// A `DocumentUpdate` event with a whole update, which is copied once. `state`: it brings the document up to the
+    /// event's revision rather than being one push.
+    pub fn document_update(
+        revision: u64,
+        time: Timestamp,
+        participant: &str,
+        path: &str,
+        update: &[u8],
+        state: bool,
+    ) -> Self {
+        let part = UpdatePart { document: path, update, state, part: 0, more: false };
+        Self::document_update_part(revision, Some(time), participant, &part)
+    }
+
+    /// A `DocumentUpdate` event with a part of an update, which is copied once.
+    pub fn document_update_part(
+        revision: u64,
+        time: Option<Timestamp>,
+        participant: &str,
+        part: &UpdatePart<'_>,
+    ) -> Self {
+        encoded(revision, time, participant, Kind { field: DOCUMENT_UPDATE, len: part.len() }, |bytes| part.put(bytes))
     }
 
     /// Bytes that it adds to a batch.
@@ -67,6 +88,101 @@ impl EncodedEvent {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// The fields of a `DocumentUpdate`, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct UpdatePart<'a> {
+    pub document: &'a str,
+    pub update: &'a [u8],
+    pub state: bool,
+    pub part: u32,
+    pub more: bool,
+}
+
+impl UpdatePart<'_> {
+    fn len(&self) -> usize {
+        bytes_len(DOCUMENT, self.document.as_bytes())
+            + bytes_len(UPDATE, self.update)
+            + uint_len(STATE, self.state.into())
+            + uint_len(PART, self.part.into())
+            + uint_len(MORE, self.more.into())
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_bytes(out, DOCUMENT, self.document.as_bytes());
+        put_bytes(out, UPDATE, self.update);
+        put_uint(out, STATE, self.state.into());
+        put_uint(out, PART, self.part.into());
+        put_uint(out, MORE, self.more.into());
+    }
+}
+
+/// The kind of an event: its field and the length of its message.
+#[derive(Clone, Copy)]
+struct Kind {
+    field: u32,
+    len: usize,
+}
+
+/// Encodes an event in one buffer of exactly its size; `content` puts the message of its kind.
+fn encoded(
+    revision: u64,
+    time: Option<Timestamp>,
+    participant: &str,
+    kind: Kind,
+    content: impl FnOnce(&mut Vec<u8>),
+) -> EncodedEvent {
+    let time = time.map(timestamp);
+    let event_len = uint_len(REVISION, revision)
+        + time.map_or(0, |time| message_len(TIME, time.encoded_len()))
+        + bytes_len(PARTICIPANT, participant.as_bytes())
+        + message_len(kind.field, kind.len);
+    let mut bytes = Vec::with_capacity(message_len(EVENTS, event_len));
+    put_head(&mut bytes, EVENTS, event_len);
+    put_uint(&mut bytes, REVISION, revision);
+    if let Some(time) = time {
+        put_head(&mut bytes, TIME, time.encoded_len());
+        time.encode_raw(&mut bytes);
+    }
+    put_bytes(&mut bytes, PARTICIPANT, participant.as_bytes());
+    put_head(&mut bytes, kind.field, kind.len);
+    content(&mut bytes);
+    debug_assert_eq!(bytes.len(), bytes.capacity(), "the lengths are those of what is put");
+    EncodedEvent(bytes.into())
+}
+
+/// Bytes of a nested message with its key and length; one that is empty is written too.
+fn message_len(field: u32, len: usize) -> usize {
+    key_len(field) + encoded_len_varint(len as u64) + len
+}
+
+/// Bytes of a field, none for an empty value.
+fn bytes_len(field: u32, value: &[u8]) -> usize {
+    if value.is_empty() { 0 } else { message_len(field, value.len()) }
+}
+
+fn uint_len(field: u32, value: u64) -> usize {
+    if value == 0 { 0 } else { key_len(field) + encoded_len_varint(value) }
+}
+
+fn put_head(out: &mut Vec<u8>, field: u32, len: usize) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(len as u64, out);
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    if !value.is_empty() {
+        put_head(out, field, value.len());
+        out.extend_from_slice(value);
+    }
+}
+
+fn put_uint(out: &mut Vec<u8>, field: u32, value: u64) {
+    if value != 0 {
+        encode_key(field, WireType::Varint, out);
+        encode_varint(value, out);
     }
 }
 
@@ -96,6 +212,12 @@ impl EventBatch {
     /// Bytes of all events.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many events; nothing is decoded for it.
+    pub fn count(&self) -> usize {
+        // A chunk is one event, pushed or received.
+        self.chunks.len()
     }
 
     /// Decodes the events.
@@ -156,7 +278,54 @@ impl Message for EventBatch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_document_update_is_encoded_as_generated_code_does(
+            revision in prop_oneof![Just(0), any::<u64>()],
+            time in prop::option::of(prop_oneof![Just(0), Just(1_000), 0..u64::MAX / 2].prop_map(Timestamp)),
+            participant in "[a-zä]{0,20}",
+            document in "[a-z/]{0,200}",
+            update in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), Just(vec![7; 20_000])],
+            state: bool,
+            part in prop_oneof![Just(0), any::<u32>()],
+            more: bool,
+        ) {
+            let whole = part == 0 && !more && time.is_some();
+            let encoded = match time {
+                Some(time) if whole => {
+                    EncodedEvent::document_update(revision, time, &participant, &document, &update, state)
+                }
+                time => {
+                    let part = UpdatePart { document: &document, update: &update, state, part, more };
+                    EncodedEvent::document_update_part(revision, time, &participant, &part)
+                }
+            };
+            let update = v1::DocumentUpdate { document, update: update.into(), state, part, more };
+            let kind = Some(v1::event::Kind::DocumentUpdate(update));
+            let event = v1::Event { revision, time: time.map(timestamp), participant, kind };
+            prop_assert_eq!(encoded, EncodedEvent::of(&event));
+        }
+
+        #[test]
+        fn a_message_is_encoded_as_generated_code_does(
+            revision in prop_oneof![Just(0), any::<u64>()],
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            to in prop::collection::vec("[a-z]{1,9}", 0..3),
+        ) {
+            let (body, r#type) = (Bytes::from(body), "chat".to_owned());
+            let sent = v1::NewMessage { r#type: r#type.clone(), body: body.clone(), ..Default::default() };
+            let (time, lane) = (Timestamp(5_001), v1::Lane::Durable);
+            let encoded = EncodedEvent::message(revision, time, "ada", &sent.encode_to_vec(), lane, &to);
+            let message = v1::Message { r#type, body, lane: lane.into(), to, ..Default::default() };
+            let kind = Some(v1::event::Kind::Message(message));
+            let event = v1::Event { revision, time: Some(timestamp(time)), participant: "ada".into(), kind };
+            prop_assert_eq!(encoded, EncodedEvent::of(&event));
+        }
+    }
 
     fn event(revision: u64) -> v1::Event {
         let message = v1::Message { body: Bytes::from(vec![7; revision as usize]), lane: 1, ..Default::default() };
@@ -175,6 +344,7 @@ mod tests {
         let received = v1::ServerFrame::decode(Bytes::from(sent.encode_to_vec())).expect("a frame");
         assert_eq!(received, sent);
         let Some(v1::server_frame::Body::EventBatch(batch)) = received.body else { panic!("a batch") };
+        assert_eq!(batch.count(), 2);
         assert_eq!(batch.events().expect("events"), events);
     }
 

@@ -98,43 +98,56 @@ fn check_count(count: usize) -> Result<(), ApiError> {
 
 fn check_item(item: &[u8], index: usize) -> Result<(), ApiError> {
     let name = |field: &str| format!("items[{index}].{field}");
-    let (mut headers, mut headers_bytes) = (0, 0);
+    let mut headers = Headers::default();
     for field in Fields::of(item) {
         match field? {
             (1, value) => check(value.bytes()?.len(), MAX_ITEM_BYTES, || name("body"))?,
             (2, value) => check(value.text()?.len(), MAX_CONTENT_TYPE_BYTES, || name("content_type"))?,
-            (3, value) => {
-                headers += 1;
-                check(headers, MAX_LABELS, || name("headers"))?;
-                headers_bytes += check_header(value.bytes()?, name)?;
+            (3, value) => headers.add(value.bytes()?, name)?,
+            _ => {}
+        }
+    }
+    headers.check(name)
+}
+
+/// The headers of one item or message, held against their limits.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    count: usize,
+    bytes: usize,
+}
+
+impl Headers {
+    /// `name` makes the full name of a field of the item or message.
+    pub(crate) fn add(&mut self, entry: &[u8], name: impl Fn(&str) -> String) -> Result<(), ApiError> {
+        self.count += 1;
+        check(self.count, MAX_LABELS, || name("headers"))?;
+        let (mut key, mut text) = ("", "");
+        for field in Fields::of(entry) {
+            match field? {
+                (1, value) => key = value.text()?,
+                (2, value) => text = value.text()?,
+                _ => {}
             }
-            _ => {}
         }
+        check(key.len(), MAX_LABEL_KEY_BYTES, || name("headers key"))?;
+        check(text.len(), MAX_LABEL_VALUE_BYTES, || name("headers value"))?;
+        self.bytes += key.len() + text.len();
+        Ok(())
     }
-    check(headers_bytes, MAX_HEADERS_BYTES, || name("headers"))
+
+    /// All of them together.
+    pub(crate) fn check(self, name: impl Fn(&str) -> String) -> Result<(), ApiError> {
+        check(self.bytes, MAX_HEADERS_BYTES, || name("headers"))
+    }
 }
 
-/// Bytes of the header's key and value.
-fn check_header(entry: &[u8], name: impl Fn(&str) -> String) -> Result<usize, ApiError> {
-    let (mut key, mut text) = ("", "");
-    for field in Fields::of(entry) {
-        match field? {
-            (1, value) => key = value.text()?,
-            (2, value) => text = value.text()?,
-            _ => {}
-        }
-    }
-    check(key.len(), MAX_LABEL_KEY_BYTES, || name("headers key"))?;
-    check(text.len(), MAX_LABEL_VALUE_BYTES, || name("headers value"))?;
-    Ok(key.len() + text.len())
-}
-
-fn at_most(field: &str, limit: usize, actual: usize) -> Result<(), ApiError> {
+pub(crate) fn at_most(field: &str, limit: usize, actual: usize) -> Result<(), ApiError> {
     check(actual, limit, || field.to_owned())
 }
 
 /// The name is made only for a refusal.
-fn check(actual: usize, limit: usize, field: impl FnOnce() -> String) -> Result<(), ApiError> {
+pub(crate) fn check(actual: usize, limit: usize, field: impl FnOnce() -> String) -> Result<(), ApiError> {
     if actual > limit { Err(ApiError::too_large(&field(), limit, actual)) } else { Ok(()) }
 }
 

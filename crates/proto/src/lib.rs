@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod events;
 pub mod items;
 pub mod log;
+pub mod messages;
 pub mod page;
 pub mod resource;
 pub mod status;

@@ -13,16 +13,20 @@ use crate::wire::Malformed;
 mod decode;
 mod encode;
 
-/// The schema that this version writes and the only one it reads. A change of what an entry means is a new number.
-pub const SCHEMA: u32 = 1;
+/// The schema that this version writes. A new operation or field, or a change of what an entry means, is a new number.
+pub const SCHEMA: u32 = 2;
+/// The oldest schema that this version reads.
+pub const OLDEST_SCHEMA: u32 = 1;
+/// The schema that brought documents, messages and the retention of a room's log.
+const SCHEMA_OF_DOCUMENTS: u32 = 2;
 
 /// Why an entry was not understood. A replica that meets this stops its shard: skipping would make it diverge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeBatchError {
-    #[error("log entry has schema {found}, this version knows {known}")]
+    #[error("log entry has schema {found}, this version knows up to {known}")]
     UnknownSchema { found: u32, known: u32 },
-    /// Also an operation or origin that this version does not know.
-    #[error("log entry has field {field} in {message}, which this version does not know")]
+    /// Also an operation or origin that this version does not know, or that the entry's schema does not have.
+    #[error("log entry has field {field} in {message}, which its schema does not have")]
     UnknownField { message: &'static str, field: u32 },
     #[error("log entry lacks {field} of {message}")]
     Missing { message: &'static str, field: &'static str },

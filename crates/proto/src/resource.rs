@@ -1,9 +1,9 @@
-//! Resource names: `rooms/{room}` and `rooms/{room}/queues/{queue}`.
+//! Resource names: `rooms/{room}` and what lies in a room, and what a session can subscribe to.
 
 use std::fmt;
 use std::str::FromStr;
 
-use conclave_types::{NameError, QueueName, RoomName};
+use conclave_types::{DocumentPath, NameError, ParticipantName, QueueName, RoomName};
 
 /// `rooms/{room}`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,35 @@ pub struct QueuePath {
     pub queue: QueueName,
 }
 
+/// `rooms/{room}/documents/{path}`; the path may have slashes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DocumentResource {
+    pub room: RoomName,
+    pub path: DocumentPath,
+}
+
+/// `rooms/{room}/participants/{participant}`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParticipantPath {
+    pub room: RoomName,
+    pub participant: ParticipantName,
+}
+
+/// What a session's `Subscribe` may name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SubscribedResource {
+    /// `rooms/{room}`.
+    Room(RoomName),
+    /// `rooms/{room}/messages`.
+    Messages(RoomName),
+    /// `rooms/{room}/ephemeral`.
+    Ephemeral(RoomName),
+    /// `rooms/{room}/participants`.
+    Participants(RoomName),
+    /// `rooms/{room}/documents/{path}`.
+    Document(RoomName, DocumentPath),
+}
+
 /// Why a resource name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
@@ -29,6 +58,10 @@ pub enum ResourceError {
 
 const ROOM_FORM: &str = "rooms/{room}";
 const QUEUE_FORM: &str = "rooms/{room}/queues/{queue}";
+const DOCUMENT_FORM: &str = "rooms/{room}/documents/{path}";
+const PARTICIPANT_FORM: &str = "rooms/{room}/participants/{participant}";
+const SUBSCRIBED_FORM: &str = "rooms/{room}, alone or followed by /messages, /ephemeral, /participants or \
+     /documents/{path}";
 
 /// The room that a resource is or lies in: all that routing needs.
 pub fn room_of(resource: &str) -> Result<RoomName, ResourceError> {
@@ -50,11 +83,69 @@ impl FromStr for QueuePath {
     type Err = ResourceError;
 
     fn from_str(text: &str) -> Result<Self, ResourceError> {
-        let (room, rest) = split_room(text, QUEUE_FORM)?;
-        let queue = rest.and_then(|rest| rest.strip_prefix("queues/"));
-        let queue = queue.ok_or(ResourceError::Form { expected: QUEUE_FORM })?.parse()?;
-        Ok(QueuePath { room, queue })
+        let (room, queue) = split_child(text, "queues/", QUEUE_FORM)?;
+        Ok(QueuePath { room, queue: queue.parse()? })
     }
+}
+
+impl FromStr for DocumentResource {
+    type Err = ResourceError;
+
+    fn from_str(text: &str) -> Result<Self, ResourceError> {
+        let (room, path) = split_child(text, "documents/", DOCUMENT_FORM)?;
+        Ok(DocumentResource { room, path: path.parse()? })
+    }
+}
+
+impl FromStr for ParticipantPath {
+    type Err = ResourceError;
+
+    fn from_str(text: &str) -> Result<Self, ResourceError> {
+        let (room, participant) = split_child(text, "participants/", PARTICIPANT_FORM)?;
+        Ok(ParticipantPath { room, participant: participant.parse()? })
+    }
+}
+
+impl FromStr for SubscribedResource {
+    type Err = ResourceError;
+
+    fn from_str(text: &str) -> Result<Self, ResourceError> {
+        let (room, rest) = split_room(text, SUBSCRIBED_FORM)?;
+        match rest {
+            None => Ok(SubscribedResource::Room(room)),
+            Some("messages") => Ok(SubscribedResource::Messages(room)),
+            Some("ephemeral") => Ok(SubscribedResource::Ephemeral(room)),
+            Some("participants") => Ok(SubscribedResource::Participants(room)),
+            Some(rest) => {
+                let path = rest.strip_prefix("documents/").ok_or(ResourceError::Form { expected: SUBSCRIBED_FORM })?;
+                Ok(SubscribedResource::Document(room, path.parse()?))
+            }
+        }
+    }
+}
+
+impl SubscribedResource {
+    /// The room it is or lies in.
+    pub fn room(&self) -> &RoomName {
+        match self {
+            SubscribedResource::Room(room)
+            | SubscribedResource::Messages(room)
+            | SubscribedResource::Ephemeral(room)
+            | SubscribedResource::Participants(room)
+            | SubscribedResource::Document(room, _) => room,
+        }
+    }
+}
+
+/// The room, and what follows the name of a collection in it.
+fn split_child<'a>(
+    text: &'a str,
+    collection: &str,
+    expected: &'static str,
+) -> Result<(RoomName, &'a str), ResourceError> {
+    let (room, rest) = split_room(text, expected)?;
+    let child = rest.and_then(|rest| rest.strip_prefix(collection)).ok_or(ResourceError::Form { expected })?;
+    Ok((room, child))
 }
 
 fn split_room<'a>(text: &'a str, expected: &'static str) -> Result<(RoomName, Option<&'a str>), ResourceError> {
@@ -78,6 +169,30 @@ impl fmt::Display for QueuePath {
     }
 }
 
+impl fmt::Display for DocumentResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rooms/{}/documents/{}", self.room, self.path)
+    }
+}
+
+impl fmt::Display for ParticipantPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rooms/{}/participants/{}", self.room, self.participant)
+    }
+}
+
+impl fmt::Display for SubscribedResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubscribedResource::Room(room) => write!(f, "rooms/{room}"),
+            SubscribedResource::Messages(room) => write!(f, "rooms/{room}/messages"),
+            SubscribedResource::Ephemeral(room) => write!(f, "rooms/{room}/ephemeral"),
+            SubscribedResource::Participants(room) => write!(f, "rooms/{room}/participants"),
+            SubscribedResource::Document(room, path) => write!(f, "rooms/{room}/documents/{path}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -90,6 +205,35 @@ mod tests {
             let path = QueuePath { room: room.parse().expect("a room"), queue: queue.parse().expect("a queue") };
             prop_assert_eq!(path.to_string().parse(), Ok(path.clone()));
             prop_assert_eq!(room_of(&path.to_string()), Ok(path.room));
+        }
+
+        #[test]
+        fn a_document_and_a_participant_survive_their_text(
+            room in "[a-z0-9]{1,63}",
+            path in "[a-zA-Zäß ]{1,30}(/[a-z ]{1,30}){0,4}",
+            participant in "[a-zA-Zäß# ]{1,64}",
+        ) {
+            let room: RoomName = room.parse().expect("a room");
+            let document = DocumentResource { room: room.clone(), path: path.parse().expect("a path") };
+            prop_assert_eq!(document.to_string().parse(), Ok(document.clone()));
+            prop_assert_eq!(room_of(&document.to_string()), Ok(room.clone()));
+            let subscribed = SubscribedResource::Document(document.room.clone(), document.path.clone());
+            prop_assert_eq!(document.to_string().parse(), Ok(subscribed));
+            let participant = participant.parse().expect("a participant");
+            let participant = ParticipantPath { room: room.clone(), participant };
+            prop_assert_eq!(participant.to_string().parse(), Ok(participant.clone()));
+            prop_assert_eq!(room_of(&participant.to_string()), Ok(room));
+        }
+
+        #[test]
+        fn what_is_subscribed_to_survives_its_text(rest in "(/(messages|ephemeral|participants|documents/[a-z/.]{1,9}))?") {
+            let text = format!("rooms/a{rest}");
+            if let Ok(subscribed) = text.parse::<SubscribedResource>() {
+                prop_assert_eq!(subscribed.to_string(), text.clone());
+                prop_assert_eq!(Ok(subscribed.room().clone()), room_of(&text));
+            } else {
+                prop_assert!(rest.starts_with("/documents/"), "{text}");
+            }
         }
 
         #[test]
@@ -115,5 +259,16 @@ mod tests {
         assert!(matches!("rooms/A".parse::<RoomPath>(), Err(ResourceError::Name(_))));
         assert!(matches!("rooms/".parse::<RoomPath>(), Err(ResourceError::Name(_))));
         assert!(matches!("rooms/a/queues/b/c".parse::<QueuePath>(), Err(ResourceError::Name(_))));
+        for name in ["rooms/a/documents/", "rooms/a/documents//b", "rooms/a/documents/b/", "rooms/a/documents/b/../c"] {
+            assert!(matches!(name.parse::<DocumentResource>(), Err(ResourceError::Name(_))), "{name}");
+            assert!(matches!(name.parse::<SubscribedResource>(), Err(ResourceError::Name(_))), "{name}");
+        }
+        for form in ["rooms/a", "rooms/a/documents", "rooms/a/queues/b"] {
+            assert!(matches!(form.parse::<DocumentResource>(), Err(ResourceError::Form { .. })), "{form}");
+        }
+        for form in ["", "rooms", "rooms/a/", "rooms/a/messages/", "rooms/a/queues/b", "rooms/a/participants/b"] {
+            assert!(matches!(form.parse::<SubscribedResource>(), Err(ResourceError::Form { .. })), "{form}");
+        }
+        assert!(matches!("rooms/a/participants/b/c".parse::<ParticipantPath>(), Err(ResourceError::Name(_))));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use conclave_room::Refusal;
 use conclave_types::NameError;
+use conclave_types::limits::{MAX_PARTICIPANTS, MAX_SUBSCRIPTIONS};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, RpcStatusExt, StatusExt, pb};
 
@@ -43,16 +44,27 @@ pub fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::TooLarge
         | ErrorReason::DeliveryUnknown
         | ErrorReason::SequenceInvalid
-        | ErrorReason::OtherRoom => Code::InvalidArgument,
+        | ErrorReason::OtherRoom
+        | ErrorReason::UpdateInvalid => Code::InvalidArgument,
         ErrorReason::TokenMissing | ErrorReason::TokenInvalid | ErrorReason::TokenExpired => Code::Unauthenticated,
         ErrorReason::ScopeMissing | ErrorReason::ResumeTokenInvalid => Code::PermissionDenied,
-        ErrorReason::RoomNotFound | ErrorReason::QueueNotFound => Code::NotFound,
-        ErrorReason::RoomExists => Code::AlreadyExists,
+        ErrorReason::RoomNotFound
+        | ErrorReason::QueueNotFound
+        | ErrorReason::DocumentNotFound
+        | ErrorReason::ParticipantNotFound => Code::NotFound,
+        ErrorReason::RoomExists | ErrorReason::DocumentExists | ErrorReason::ParticipantNameHeld => Code::AlreadyExists,
         ErrorReason::EtagMismatch | ErrorReason::Superseded | ErrorReason::NotApplied | ErrorReason::StaleEpoch => {
             Code::Aborted
         }
-        ErrorReason::HelloExpected | ErrorReason::SessionExpired => Code::FailedPrecondition,
-        ErrorReason::QueueLimit | ErrorReason::WindowExceeded | ErrorReason::Overloaded => Code::ResourceExhausted,
+        ErrorReason::HelloExpected | ErrorReason::SessionExpired | ErrorReason::NeedSync => Code::FailedPrecondition,
+        ErrorReason::QueueLimit
+        | ErrorReason::WindowExceeded
+        | ErrorReason::SubscriptionLimit
+        | ErrorReason::Overloaded
+        | ErrorReason::DocumentLimit
+        | ErrorReason::DocumentTooLarge
+        | ErrorReason::ParticipantLimit => Code::ResourceExhausted,
+        ErrorReason::CursorAhead => Code::OutOfRange,
         ErrorReason::NotLeader | ErrorReason::NoLeader | ErrorReason::OutcomeUnknown | ErrorReason::Draining => {
             Code::Unavailable
         }
@@ -147,6 +159,63 @@ impl ApiError {
         ApiError::new(ErrorReason::ResumeTokenInvalid, message)
     }
 
+    pub fn subscription_limit() -> Self {
+        let message = format!("the session has as many subscriptions as it may: {MAX_SUBSCRIPTIONS}");
+        ApiError::new(ErrorReason::SubscriptionLimit, message).with("limit", MAX_SUBSCRIPTIONS)
+    }
+
+    /// `revision` is the room's present one.
+    pub fn cursor_ahead(after_revision: u64, revision: u64) -> Self {
+        let message = format!("after_revision {after_revision} is beyond the room's revision {revision}");
+        ApiError::new(ErrorReason::CursorAhead, message)
+            .with("after_revision", after_revision)
+            .with("revision", revision)
+    }
+
+    pub fn document_not_found(path: &str) -> Self {
+        ApiError::new(ErrorReason::DocumentNotFound, format!("the document {path} does not exist"))
+    }
+
+    pub fn document_exists() -> Self {
+        ApiError::new(ErrorReason::DocumentExists, "a document of this path exists")
+    }
+
+    pub fn document_limit() -> Self {
+        ApiError::new(ErrorReason::DocumentLimit, "the room holds as many documents as it may")
+    }
+
+    /// Both in bytes; `actual` is what the document would have.
+    pub fn document_too_large(limit: u64, actual: u64) -> Self {
+        let message = format!("the document would be over its limit of {limit} bytes: {actual}");
+        ApiError::new(ErrorReason::DocumentTooLarge, message).with("limit", limit).with("actual", actual)
+    }
+
+    pub fn need_sync() -> Self {
+        let message = "the update does not follow the document's clocks: open it and push what it lacks";
+        ApiError::new(ErrorReason::NeedSync, message)
+    }
+
+    /// `rule` reads after the field's name, as in [`ApiError::field_invalid`].
+    pub fn update_invalid(field: &str, rule: &str) -> Self {
+        ApiError::new(ErrorReason::UpdateInvalid, format!("{field} {rule}")).with("field", field).with("rule", rule)
+    }
+
+    /// `participant` is the name or uid that was asked for.
+    pub fn participant_not_found(participant: &str) -> Self {
+        ApiError::new(ErrorReason::ParticipantNotFound, format!("{participant} is not attached to the room"))
+            .with("participant", participant)
+    }
+
+    pub fn participant_name_held(participant: &str) -> Self {
+        ApiError::new(ErrorReason::ParticipantNameHeld, format!("another attaching holds the name {participant}"))
+            .with("participant", participant)
+    }
+
+    pub fn participant_limit() -> Self {
+        let message = format!("as many participants are attached as the room takes: {MAX_PARTICIPANTS}");
+        ApiError::new(ErrorReason::ParticipantLimit, message).with("limit", MAX_PARTICIPANTS)
+    }
+
     /// `leader` is the leader's address if it is known.
     pub fn not_leader(leader: Option<&str>, term: u64) -> Self {
         let error = ApiError::new(ErrorReason::NotLeader, "this host does not lead the shard").with("term", term);
@@ -233,6 +302,10 @@ impl From<Refusal> for ApiError {
                 let message = format!("deliveries[{index}] was never issued by this queue");
                 return ApiError::new(ErrorReason::DeliveryUnknown, message).with("index", index);
             }
+            Refusal::DocumentNotFound => (ErrorReason::DocumentNotFound, "the document does not exist"),
+            Refusal::DocumentExists => return ApiError::document_exists(),
+            Refusal::DocumentLimit => return ApiError::document_limit(),
+            Refusal::NeedSync => return ApiError::need_sync(),
             Refusal::Superseded => (ErrorReason::Superseded, "a newer attachment of this session exists"),
             Refusal::SessionExpired => {
                 (ErrorReason::SessionExpired, "the session expired with frames whose outcome is not known any more")
@@ -385,6 +458,34 @@ mod tests {
         }
         let whole = ApiError::request_too_large("frame", 1 << 20, 2 << 20);
         assert_eq!((whole.code, whole.reason), (Code::ResourceExhausted, ErrorReason::TooLarge));
+    }
+
+    #[test]
+    fn what_a_client_decides_by_stands_in_the_metadata() {
+        let told = |error: ApiError| -> Vec<(&str, String)> { error.metadata.into_iter().collect() };
+        let pair = |key, value: &str| (key, value.to_owned());
+        assert_eq!(told(ApiError::cursor_ahead(9, 7)), [pair("after_revision", "9"), pair("revision", "7")]);
+        assert_eq!(told(ApiError::document_too_large(10, 11)), [pair("actual", "11"), pair("limit", "10")]);
+        assert_eq!(told(ApiError::subscription_limit()), [pair("limit", "1000")]);
+        assert_eq!(told(ApiError::participant_limit()), [pair("limit", "1000")]);
+        assert_eq!(told(ApiError::participant_not_found("ada")), [pair("participant", "ada")]);
+        assert_eq!(told(ApiError::participant_name_held("ada")), [pair("participant", "ada")]);
+        let invalid = ApiError::update_invalid("update", "must be a Yjs v1 update");
+        assert_eq!(invalid.message, "update must be a Yjs v1 update");
+        assert_eq!(told(invalid), [pair("field", "update"), pair("rule", "must be a Yjs v1 update")]);
+    }
+
+    #[test]
+    fn refusals_of_documents_keep_their_reasons() {
+        for (refusal, error) in [
+            (Refusal::DocumentExists, ApiError::document_exists()),
+            (Refusal::DocumentLimit, ApiError::document_limit()),
+            (Refusal::NeedSync, ApiError::need_sync()),
+        ] {
+            assert_eq!(ApiError::from(refusal), error);
+        }
+        let reason = ApiError::from(Refusal::DocumentNotFound).reason;
+        assert_eq!(reason, ApiError::document_not_found("notes/a").reason);
     }
 
     #[test]

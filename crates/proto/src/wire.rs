@@ -36,8 +36,41 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The numbers of a packed list.
+    pub(crate) fn packed(self) -> Result<Packed<'a>, Malformed> {
+        Ok(Packed { rest: Fields::of(self.bytes()?) })
+    }
+
     pub(crate) fn text(self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a string is not UTF-8"))
+    }
+}
+
+/// The numbers of a packed list, in order. Ends after the first error.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed<'a> {
+    rest: Fields<'a>,
+}
+
+impl Packed<'_> {
+    /// How many there are, if the list is well formed.
+    pub(crate) fn count_hint(&self) -> usize {
+        self.rest.rest.iter().filter(|byte| **byte < 0x80).count()
+    }
+}
+
+impl Iterator for Packed<'_> {
+    type Item = Result<u64, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.rest.is_empty() {
+            return None;
+        }
+        let number = self.rest.varint();
+        if number.is_err() {
+            self.rest.rest = &[];
+        }
+        Some(number)
     }
 }
 
@@ -50,6 +83,11 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(crate) fn of(message: &'a [u8]) -> Self {
         Fields { rest: message }
+    }
+
+    /// Bytes not walked yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
     }
 
     #[inline]

@@ -118,7 +118,10 @@ impl ApplyLane {
     {
         let mut writes = WriteBatch::new();
         let built = build(&*self.engine, &mut writes).map_err(LocalWriteError::Build)?;
-        assert!(writes.operations().all(|write| self.is_local(&write)), "a local write stays in the group's local keys");
+        assert!(
+            writes.operations().all(|write| self.is_local(&write)),
+            "a local write stays in the group's local keys"
+        );
         if !writes.is_empty() {
             self.engine.write(writes).map_err(LocalWriteError::Write)?;
         }

@@ -98,8 +98,7 @@ impl RaftNode {
         let config = shared.options.openraft(group).map_err(|error| OpenError::Options(error.to_string()))?;
         let log = GroupLog::open(group, shared.engine.clone(), shared.queue.clone(), &shared.cache)?;
         let lane = ApplyLane::new(group, shared.engine.clone(), shared.queue.clone());
-        let opened =
-            Applier::open(group, &shared.options, shared.engine.clone(), log.clone(), lane.clone(), machine)?;
+        let opened = Applier::open(group, &shared.options, shared.engine.clone(), log.clone(), lane.clone(), machine)?;
         let Opened { applier, progress, gone } = opened;
         let peers = Peers { node: shared.clone(), group, replica };
         let raft = openraft::Raft::build(replica.0, Arc::new(config), peers, LogStore(log.clone()), applier).await;

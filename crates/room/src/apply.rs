@@ -11,12 +11,15 @@ use bytes::Bytes;
 use conclave_types::{GroupId, Timestamp};
 
 use crate::advance::advance;
+use crate::document::push::Push;
 use crate::keys::Keys;
 use crate::queue::lease::Lease;
 use crate::session::attach::Attach;
 use crate::session::frame;
-use crate::state::{ShardHeader, State};
-use crate::{Applied, Command, Operation, Origin, Outcome, TableError, TableReads, queue, request, room};
+use crate::state::{Actor, ShardHeader, State};
+use crate::{
+    Applied, Command, Operation, Origin, Outcome, TableError, TableReads, document, message, queue, request, room,
+};
 
 /// Keys and their new values (`None` deletes), in key order, each key once.
 pub type Writes = Vec<(Vec<u8>, Option<Bytes>)>;
@@ -38,7 +41,7 @@ impl<'a> Batch<'a> {
     pub fn apply(&mut self, time: Timestamp, commands: Vec<Command>) -> Result<Applied, TableError> {
         self.state.begin_entry(time);
         let outcomes = commands.into_iter().map(|command| run(&mut self.state, command)).collect::<Result<_, _>>()?;
-        Ok(Applied { outcomes, effects: self.state.end_entry(), clock: self.state.clock() })
+        Ok(Applied { outcomes, effects: self.state.end_entry()?, clock: self.state.clock() })
     }
 
     /// What to write, all at once.
@@ -70,6 +73,7 @@ pub fn next_due(group: GroupId, reads: &impl TableReads) -> Result<Option<Timest
 
 fn run(state: &mut State<'_>, command: Command) -> Result<Outcome, TableError> {
     let Command { origin, operation } = command;
+    state.set_actor(Actor::of(&origin));
     match origin {
         Origin::Session(session_frame) if operation.is_durable() => frame::run(state, session_frame, operation),
         Origin::Request { project, participant, request_id } => {
@@ -95,8 +99,8 @@ fn operate(state: &mut State<'_>, operation: Operation) -> Result<Outcome, Table
         Operation::CreateRoom { slot, project, room, metadata, annotations } => {
             room::create::create(state, slot, project, room, metadata, annotations)
         }
-        Operation::UpdateRoom { room, metadata, annotations, expected_etag } => {
-            room::update::update(state, room, metadata, annotations, expected_etag)
+        Operation::UpdateRoom { room, metadata, annotations, retention, expected_etag } => {
+            room::update::update(state, room, metadata, annotations, retention, expected_etag)
         }
         Operation::DeleteRoom { room, expected_etag } => room::delete::delete(state, room, expected_etag),
         Operation::AttachSession { room, session, owner, presented, issued, unacknowledged } => {
@@ -109,6 +113,13 @@ fn operate(state: &mut State<'_>, operation: Operation) -> Result<Outcome, Table
             Lease { room, queue, create, max_items, lease_ms, consumer, receiver, again }.apply(state)
         }
         Operation::AckDeliveries { room, queue, deliveries } => queue::ack::ack(state, room, &queue, &deliveries),
+        Operation::CreateDocument { room, path } => document::create::create(state, room, &path),
+        Operation::PushUpdate { room, path, create, author, clocks, update } => {
+            Push { room, path, create, author, clocks, update }.apply(state)
+        }
+        Operation::RenameDocument { room, from, to } => document::rename::rename(state, room, from, to),
+        Operation::DeleteDocument { room, path } => document::delete::delete(state, room, path),
+        Operation::PostMessage { room, sender, message } => message::post::post(state, room, sender, message),
         Operation::Advance(command) => advance(state, command.limit),
     }
 }

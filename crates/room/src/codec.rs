@@ -5,7 +5,9 @@
 //! A version or a tag that this build does not know stops the replica: skipping it would let replicas diverge.
 
 use bytes::Bytes;
-use conclave_types::{ParticipantName, QueueName, Revision, Sequence, Timestamp};
+use conclave_types::{
+    DocumentNumber, DocumentPath, ParticipantName, QueueName, Revision, Sequence, SessionId, Timestamp,
+};
 
 use crate::TableError;
 
@@ -80,6 +82,19 @@ impl Writer {
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Empty for nobody; a name never is.
+    pub fn optional_participant(&mut self, participant: Option<&ParticipantName>) {
+        self.bytes(participant.map_or(&[], |name| name.as_bytes()));
+    }
+
+    /// Empty for none.
+    pub fn optional_session(&mut self, session: Option<SessionId>) {
+        match session {
+            Some(session) => self.bytes(&session.0),
+            None => self.bytes(&[]),
+        }
     }
 
     /// Bytes without their length; only as the last field.
@@ -169,6 +184,26 @@ impl Reader {
 
     pub fn queue_name(&mut self) -> Result<QueueName, TableError> {
         self.text()?.parse().map_err(|_| self.damaged("queue name"))
+    }
+
+    pub fn document_path(&mut self) -> Result<DocumentPath, TableError> {
+        self.text()?.parse().map_err(|_| self.damaged("document path"))
+    }
+
+    pub fn document_number(&mut self) -> Result<DocumentNumber, TableError> {
+        self.u32().map(DocumentNumber)
+    }
+
+    pub fn optional_participant(&mut self) -> Result<Option<ParticipantName>, TableError> {
+        let name = self.text()?;
+        let parsed = (!name.is_empty()).then(|| name.parse()).transpose();
+        parsed.map_err(|_| self.damaged("participant name"))
+    }
+
+    pub fn optional_session(&mut self) -> Result<Option<SessionId>, TableError> {
+        let id = self.bytes()?;
+        let parsed = (!id.is_empty()).then(|| id[..].try_into().map(SessionId)).transpose();
+        parsed.map_err(|_| self.damaged("session id"))
     }
 
     pub fn rest(&mut self) -> Bytes {

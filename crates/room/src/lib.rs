@@ -16,6 +16,11 @@ pub(crate) mod room;
 
 pub(crate) mod queue;
 
+pub(crate) mod document;
+pub mod local;
+
+pub(crate) mod message;
+
 pub(crate) mod session;
 
 pub(crate) mod request;
@@ -39,8 +44,11 @@ mod tests;
 
 pub use apply::{Batch, Writes, apply, next_due};
 pub use command::{Advance, Command, MessageRetention, Operation, Origin, Receiver, SessionFrame};
+pub use local::LocalHeader;
 pub use outcome::{Applied, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
 pub use queue::MAX_QUEUES_PER_ROOM;
-pub use read::{QueueView, RoomRecord};
+pub use read::{
+    DocumentView, MessageLogView, QueueView, RoomRecord, StoredDocumentChange, StoredMessage, StoredUpdate,
+};
 pub use room::RoomState;
 pub use tables::{Pairs, TableError, TableReads, Tables};

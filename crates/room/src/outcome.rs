@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use conclave_types::{
-    AttachmentNumber, DeliveryId, DocumentNumber, DocumentPath, ParticipantName, QueueName, Revision, RoomUid, SessionId,
-    Timestamp,
+    AttachmentNumber, DeliveryId, DocumentNumber, DocumentPath, ParticipantName, QueueName, Revision, RoomUid,
+    SessionId, Timestamp,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

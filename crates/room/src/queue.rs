@@ -40,6 +40,8 @@ pub(crate) struct QueueHeader {
     pub create_time: Timestamp,
     /// The revision that made the queue.
     pub revision: Revision,
+    /// The revision of the last change that participants can see.
+    pub changed: Revision,
     /// The highest item number issued; 0 before the first send.
     pub last_item: u64,
     pub ready: u64,
@@ -64,11 +66,14 @@ impl QueueHeader {
 
 impl Record for QueueHeader {
     const NAME: &'static str = "queue header";
+    /// 2: says when it was last changed.
+    const VERSION: u8 = 2;
 
     fn write(&self, writer: &mut Writer) {
         writer.bytes(self.name.as_bytes());
         writer.time(self.create_time);
         writer.revision(self.revision);
+        writer.revision(self.changed);
         for number in [self.last_item, self.ready, self.leased, self.ready_from, self.leased_from, self.acked_from] {
             writer.varint(number);
         }
@@ -81,6 +86,7 @@ impl Record for QueueHeader {
             name: reader.queue_name()?,
             create_time: reader.time()?,
             revision: reader.revision()?,
+            changed: reader.revision()?,
             last_item: reader.varint()?,
             ready: reader.varint()?,
             leased: reader.varint()?,
@@ -282,6 +288,7 @@ impl Queue {
             name: name.clone(),
             create_time: state.clock(),
             revision: Revision(0),
+            changed: Revision(0),
             last_item: 0,
             ready: 0,
             leased: 0,
@@ -297,6 +304,7 @@ impl Queue {
     /// Records the changes as one revision of the room.
     pub fn store(mut self, state: &mut State<'_>) -> Result<Revision, TableError> {
         let revision = state.next_revision(self.room)?;
+        self.header.changed = revision;
         if self.is_new {
             self.header.revision = revision;
             state.set_queue_number(self.room, self.header.name.clone(), self.number);
@@ -306,6 +314,7 @@ impl Queue {
             }
         }
         state.set_queue(self.room, self.number, self.header);
+        state.queue_changed(self.room, self.number);
         Ok(revision)
     }
 
@@ -332,6 +341,7 @@ mod tests {
             name: "q".parse().unwrap(),
             create_time: Timestamp(1),
             revision: Revision(2),
+            changed: Revision(11),
             last_item: 3,
             ready: 4,
             leased: 5,
@@ -341,7 +351,7 @@ mod tests {
             leases_due: Some(Timestamp(9)),
             acked_due: None,
         };
-        assert_eq!(&header.encode()[..], [1, 1, b'q', 1, 2, 3, 4, 5, 6, 7, 8, 10, 0]);
+        assert_eq!(&header.encode()[..], [2, 1, b'q', 1, 2, 11, 3, 4, 5, 6, 7, 8, 10, 0]);
         assert_eq!(QueueHeader::decode(header.encode()), Ok(header));
 
         let item = Item {

@@ -39,6 +39,11 @@ impl Target {
             Operation::DeleteRoom { room, .. } => (3, room),
             Operation::SendItems { room, .. } => (4, room),
             Operation::AckDeliveries { room, .. } => (5, room),
+            Operation::CreateDocument { room, .. } => (6, room),
+            Operation::PushUpdate { room, .. } => (7, room),
+            Operation::RenameDocument { room, .. } => (8, room),
+            Operation::DeleteDocument { room, .. } => (9, room),
+            Operation::PostMessage { room, .. } => (10, room),
             Operation::AttachSession { .. } | Operation::LeaseItems { .. } | Operation::Advance(_) => return None,
         };
         Some(Target { kind, slot: room.slot.0.into(), room: room.number.0 })

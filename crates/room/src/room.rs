@@ -36,6 +36,10 @@ pub(crate) struct RoomHeader {
     pub update_time: Timestamp,
     /// Queues made so far: the number of the newest.
     pub queues: u32,
+    /// Documents made so far: the number of the newest.
+    pub documents: u32,
+    /// Documents that are not deleted.
+    pub live_documents: u32,
 }
 
 const STATE_ACTIVE: u8 = 1;
@@ -43,6 +47,8 @@ const STATE_DELETING: u8 = 2;
 
 impl Record for RoomHeader {
     const NAME: &'static str = "room header";
+    /// 2: counts documents.
+    const VERSION: u8 = 2;
 
     fn write(&self, writer: &mut Writer) {
         writer.u8(match self.state {
@@ -53,7 +59,9 @@ impl Record for RoomHeader {
         writer.varint(self.etag);
         writer.time(self.create_time);
         writer.time(self.update_time);
-        writer.varint(self.queues.into());
+        for count in [self.queues, self.documents, self.live_documents] {
+            writer.varint(count.into());
+        }
     }
 
     fn read(reader: &mut Reader) -> Result<Self, TableError> {
@@ -69,6 +77,8 @@ impl Record for RoomHeader {
             create_time: reader.time()?,
             update_time: reader.time()?,
             queues: reader.u32()?,
+            documents: reader.u32()?,
+            live_documents: reader.u32()?,
         })
     }
 }
@@ -139,8 +149,10 @@ mod tests {
             create_time: Timestamp(4),
             update_time: Timestamp(5),
             queues: 6,
+            documents: 7,
+            live_documents: 1,
         };
-        assert_eq!(&header.encode()[..], [1, 1, 0x82, 1, 3, 4, 5, 6]);
+        assert_eq!(&header.encode()[..], [2, 1, 0x82, 1, 3, 4, 5, 6, 7, 1]);
         assert_eq!(RoomHeader::decode(header.encode()), Ok(header));
         let deleting = RoomHeader { state: RoomState::Deleting, ..header };
         assert_eq!(RoomHeader::decode(deleting.encode()), Ok(deleting));
@@ -158,7 +170,8 @@ mod tests {
 
     #[test]
     fn an_unknown_state_stops_the_replica() {
-        assert!(RoomHeader::decode(vec![1, 9, 1, 1, 1, 1, 1].into()).is_err());
-        assert!(RoomHeader::decode(vec![2, 1, 1, 1, 1, 1, 1].into()).is_err());
+        assert!(RoomHeader::decode(vec![2, 1, 1, 1, 1, 1, 1, 1, 1].into()).is_ok());
+        assert!(RoomHeader::decode(vec![2, 9, 1, 1, 1, 1, 1, 1, 1].into()).is_err());
+        assert!(RoomHeader::decode(vec![3, 1, 1, 1, 1, 1, 1, 1, 1].into()).is_err());
     }
 }

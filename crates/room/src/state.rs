@@ -1,55 +1,36 @@
 //! The shard's state as a batch of entries sees it: what is stored, and over it what the batch did so far.
 //!
-//! Records that many commands touch (shard, room and queue headers, session records) are kept decoded and are encoded
-//! once an entry; all else goes straight to the overlay. Both take part in savepoints. Effects and revisions are the
-//! command's: they count only when it is kept.
+//! Records that many commands touch (headers of the shard, rooms, queues, documents and logs, clocks, session records)
+//! are kept decoded and are encoded once an entry; all else goes straight to the overlay. Both take part in savepoints.
+//! Effects and revisions are the command's: they count only when it is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod effects;
+mod records;
+mod shard;
 
-use conclave_types::{GroupId, QueueName, Revision, RoomUid, SessionId, Timestamp};
+use std::collections::BTreeMap;
+
+use conclave_types::{
+    DocumentNumber, DocumentPath, GroupId, ParticipantName, QueueName, Revision, RoomUid, SessionId, Timestamp,
+    YjsClient,
+};
 
 use crate::cache::Cache;
-use crate::codec::{Reader, Record, Writer, damaged};
+use crate::codec::Record;
+use crate::document::changes::DocumentChanges;
+use crate::document::{DocumentClock, DocumentHeader};
 use crate::keys::{Due, Keys, QueueNumber};
+use crate::message::MessageLog;
 use crate::overlay::Overlay;
 use crate::queue::QueueHeader;
-use crate::room::{RoomHeader, RoomState};
+use crate::room::RoomHeader;
 use crate::session::{OpenOutcomes, SessionRecord};
-use crate::{Effect, TableError, TableReads, Tables, Writes};
+use crate::{Change, ChangeKind, Effect, TableError, TableReads, Tables, Writes};
 
-/// What the shard as a whole remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShardHeader {
-    /// The applied clock: the highest stamp of any entry.
-    pub clock: Timestamp,
-    /// The number the next room gets.
-    pub next_room: u64,
-    /// No due entry has an earlier deadline. Saves the scan of the index from passing over all that was deleted.
-    pub due_from: Timestamp,
-}
+use effects::Effects;
 
-impl ShardHeader {
-    const NEW: ShardHeader = ShardHeader { clock: Timestamp(0), next_room: 1, due_from: Timestamp(0) };
-
-    pub fn load(reads: &(impl TableReads + ?Sized), keys: &Keys) -> Result<Self, TableError> {
-        Ok(load(reads, &keys.shard())?.unwrap_or(ShardHeader::NEW))
-    }
-}
-
-/// The version of this record is the schema of the whole shard.
-impl Record for ShardHeader {
-    const NAME: &'static str = "shard header";
-
-    fn write(&self, writer: &mut Writer) {
-        writer.time(self.clock);
-        writer.varint(self.next_room);
-        writer.time(self.due_from);
-    }
-
-    fn read(reader: &mut Reader) -> Result<Self, TableError> {
-        Ok(ShardHeader { clock: reader.time()?, next_room: reader.varint()?, due_from: reader.time()? })
-    }
-}
+pub(crate) use effects::Actor;
+pub(crate) use shard::ShardHeader;
 
 pub(crate) fn load<T: Record>(reads: &(impl TableReads + ?Sized), key: &[u8]) -> Result<Option<T>, TableError> {
     reads.get(key)?.map(T::decode).transpose()
@@ -63,13 +44,17 @@ pub(crate) struct State<'a> {
     rooms: Cache<RoomUid, RoomHeader>,
     queue_numbers: Cache<(RoomUid, QueueName), QueueNumber>,
     queues: Cache<(RoomUid, QueueNumber), QueueHeader>,
+    document_numbers: Cache<(RoomUid, DocumentPath), DocumentNumber>,
+    documents: Cache<(RoomUid, DocumentNumber), DocumentHeader>,
+    clocks: Cache<(RoomUid, DocumentNumber, YjsClient), DocumentClock>,
+    document_changes: Cache<RoomUid, DocumentChanges>,
+    message_logs: Cache<RoomUid, MessageLog>,
     sessions: Cache<(RoomUid, SessionId), SessionRecord>,
     /// Outcomes of this entry, by session.
     open_outcomes: BTreeMap<(RoomUid, SessionId), OpenOutcomes>,
-    /// Effects of the entry, and of the running command.
-    effects: Vec<Effect>,
-    command_effects: Vec<Effect>,
-    queues_woken: BTreeSet<(RoomUid, QueueName)>,
+    effects: Effects,
+    /// Who runs the command.
+    actor: Actor,
 }
 
 impl<'a> State<'a> {
@@ -84,11 +69,15 @@ impl<'a> State<'a> {
             rooms: Cache::new(),
             queue_numbers: Cache::new(),
             queues: Cache::new(),
+            document_numbers: Cache::new(),
+            documents: Cache::new(),
+            clocks: Cache::new(),
+            document_changes: Cache::new(),
+            message_logs: Cache::new(),
             sessions: Cache::new(),
             open_outcomes: BTreeMap::new(),
-            effects: Vec::new(),
-            command_effects: Vec::new(),
-            queues_woken: BTreeSet::new(),
+            effects: Effects::default(),
+            actor: Actor::default(),
         })
     }
 
@@ -97,11 +86,19 @@ impl<'a> State<'a> {
     }
 
     /// Puts everything of the entry into the overlay and hands out its effects.
-    pub fn end_entry(&mut self) -> Vec<Effect> {
+    pub fn end_entry(&mut self) -> Result<Vec<Effect>, TableError> {
         self.flush();
         self.overlay.put(self.keys.shard(), self.shard.encode());
-        self.queues_woken.clear();
-        std::mem::take(&mut self.effects)
+        let mut changes = Vec::new();
+        for ((room, queue), actor) in self.effects.take_queues_changed() {
+            // Without a header, the room was deleted in this entry, and purged.
+            if let Some(header) = self.find_queue(room, queue)? {
+                let QueueHeader { name, changed, ready, leased, .. } = header;
+                let kind = ChangeKind::QueueChanged { queue: name, ready, leased };
+                changes.push(self.change(room, changed, actor, kind));
+            }
+        }
+        Ok(self.effects.take(changes))
     }
 
     pub fn into_writes(self) -> Writes {
@@ -115,8 +112,13 @@ impl<'a> State<'a> {
         self.rooms.savepoint();
         self.queue_numbers.savepoint();
         self.queues.savepoint();
+        self.document_numbers.savepoint();
+        self.documents.savepoint();
+        self.clocks.savepoint();
+        self.document_changes.savepoint();
+        self.message_logs.savepoint();
         self.sessions.savepoint();
-        self.command_effects.clear();
+        self.effects.drop_command();
     }
 
     pub fn rollback(&mut self) {
@@ -125,21 +127,18 @@ impl<'a> State<'a> {
         self.rooms.rollback();
         self.queue_numbers.rollback();
         self.queues.rollback();
+        self.document_numbers.rollback();
+        self.documents.rollback();
+        self.clocks.rollback();
+        self.document_changes.rollback();
+        self.message_logs.rollback();
         self.sessions.rollback();
-        self.command_effects.clear();
+        self.effects.drop_command();
     }
 
-    /// The command counts: its effects become the entry's, each queue woken once.
+    /// The command counts, and so do its effects.
     pub fn keep(&mut self) {
-        for effect in self.command_effects.drain(..) {
-            let is_new = match &effect {
-                Effect::QueueReady { room, queue } => self.queues_woken.insert((*room, queue.clone())),
-                Effect::SessionAttached { .. } | Effect::RoomDeleted { .. } => true,
-            };
-            if is_new {
-                self.effects.push(effect);
-            }
-        }
+        self.effects.keep_command(&self.actor);
     }
 
     /// Writes all decoded records into the overlay and forgets them, so that scans of it see everything.
@@ -148,6 +147,11 @@ impl<'a> State<'a> {
         self.rooms.clear();
         self.queue_numbers.clear();
         self.queues.clear();
+        self.document_numbers.clear();
+        self.documents.clear();
+        self.clocks.clear();
+        self.document_changes.clear();
+        self.message_logs.clear();
         self.sessions.clear();
     }
 
@@ -166,6 +170,14 @@ impl<'a> State<'a> {
         self.rooms.clean(|room, header| write(overlay, keys.room_header(*room), header));
         self.queue_numbers.clean(|(room, name), number| write(overlay, keys.queue_directory(*room, name), number));
         self.queues.clean(|(room, queue), header| write(overlay, keys.queue_header(*room, *queue), header));
+        self.document_numbers
+            .clean(|(room, path), number| write(overlay, keys.document_directory(*room, path), number));
+        self.documents.clean(|(room, number), header| write(overlay, keys.document_header(*room, *number), header));
+        self.clocks.clean(|(room, number, client), clock| {
+            write(overlay, keys.document_clock(*room, *number, *client), clock);
+        });
+        self.document_changes.clean(|room, changes| write(overlay, keys.document_changes(*room), changes));
+        self.message_logs.clean(|room, log| write(overlay, keys.message_log(*room), log));
         self.sessions.clean(|(room, session), record| write(overlay, keys.session(*room, *session), record));
     }
 
@@ -179,62 +191,40 @@ impl<'a> State<'a> {
         number
     }
 
+    /// Who runs the commands from now on.
+    pub fn set_actor(&mut self, actor: Actor) {
+        self.actor = actor;
+    }
+
+    /// The running command names who does it, whoever proposed it.
+    pub fn act_as(&mut self, participant: &ParticipantName) {
+        if self.actor.participant.as_ref() != Some(participant) {
+            self.actor.participant = Some(participant.clone());
+        }
+    }
+
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
     pub fn emit(&mut self, effect: Effect) {
-        self.command_effects.push(effect);
+        self.effects.emit(effect);
     }
 
-    /// The room's header, if the room exists and is not being deleted.
-    pub fn active_room(&mut self, room: RoomUid) -> Result<Option<RoomHeader>, TableError> {
-        Ok(self.room(room)?.filter(|header| header.state == RoomState::Active))
+    /// Tells watchers of what the running command did.
+    pub fn emit_change(&mut self, room: RoomUid, revision: Revision, kind: ChangeKind) {
+        let change = self.change(room, revision, self.actor.clone(), kind);
+        self.effects.emit(change);
     }
 
-    pub fn room(&mut self, room: RoomUid) -> Result<Option<RoomHeader>, TableError> {
-        let State { keys, overlay, .. } = self;
-        self.rooms.get(&room, || load(overlay, &keys.room_header(room))).map(Option::<&_>::copied)
+    /// Tells watchers of a queue's sizes, once the entry is over.
+    pub fn queue_changed(&mut self, room: RoomUid, queue: QueueNumber) {
+        self.effects.queue_changed(room, queue);
     }
 
-    pub fn set_room(&mut self, room: RoomUid, header: Option<RoomHeader>) {
-        self.rooms.set(room, header);
-    }
-
-    /// The room's next revision, for a command that participants can see. At most once a command.
-    pub fn next_revision(&mut self, room: RoomUid) -> Result<Revision, TableError> {
-        let mut header = self.room(room)?.ok_or_else(|| damaged("room header", "missing"))?;
-        header.revision = header.revision.next();
-        self.set_room(room, Some(header));
-        Ok(header.revision)
-    }
-
-    pub fn queue_number(&mut self, room: RoomUid, name: &QueueName) -> Result<Option<QueueNumber>, TableError> {
-        let State { keys, overlay, .. } = self;
-        let key = (room, name.clone());
-        self.queue_numbers.get(&key, || load(overlay, &keys.queue_directory(room, name))).map(Option::<&_>::copied)
-    }
-
-    pub fn set_queue_number(&mut self, room: RoomUid, name: QueueName, number: QueueNumber) {
-        self.queue_numbers.set((room, name), Some(number));
-    }
-
-    /// The header of a queue whose number is known.
-    pub fn queue(&mut self, room: RoomUid, queue: QueueNumber) -> Result<QueueHeader, TableError> {
-        let State { keys, overlay, .. } = self;
-        let header = self.queues.get(&(room, queue), || load(overlay, &keys.queue_header(room, queue)))?;
-        header.cloned().ok_or_else(|| damaged("queue header", "missing"))
-    }
-
-    pub fn set_queue(&mut self, room: RoomUid, queue: QueueNumber, header: QueueHeader) {
-        self.queues.set((room, queue), Some(header));
-    }
-
-    pub fn session(&mut self, room: RoomUid, session: SessionId) -> Result<Option<SessionRecord>, TableError> {
-        let State { keys, overlay, .. } = self;
-        self.sessions
-            .get(&(room, session), || load(overlay, &keys.session(room, session)))
-            .map(|record| record.cloned())
-    }
-
-    pub fn set_session(&mut self, room: RoomUid, session: SessionId, record: Option<SessionRecord>) {
-        self.sessions.set((room, session), record);
+    fn change(&self, room: RoomUid, revision: Revision, actor: Actor, kind: ChangeKind) -> Effect {
+        let Actor { participant, session } = actor;
+        Effect::Changed(Change { room, revision, time: self.clock(), participant, session, kind })
     }
 
     /// The outcomes of a session that this entry made so far.
@@ -274,18 +264,12 @@ fn write<T: Record>(overlay: &mut Overlay<'_>, key: Vec<u8>, record: Option<&T>)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shard_header_bytes_are_as_they_were_first_stored() {
-        let header = ShardHeader { clock: Timestamp(300), next_room: 2, due_from: Timestamp(1) };
-        assert_eq!(&header.encode()[..], [1, 0xac, 2, 2, 1]);
-        assert_eq!(ShardHeader::decode(header.encode()), Ok(header));
-    }
+    use crate::RoomState;
 
     #[test]
     fn a_newer_schema_stops_the_shard() {
         let mut tables = crate::memory::MemoryTables::default();
-        Tables::put(&mut tables, Keys::new(GroupId(1)).shard(), vec![2, 0, 1, 0]);
+        Tables::put(&mut tables, Keys::new(GroupId(1)).shard(), vec![3, 0, 1, 0]);
         assert!(State::new(GroupId(1), &tables).is_err());
     }
 
@@ -306,11 +290,33 @@ mod tests {
             create_time: Timestamp(5),
             update_time: Timestamp(5),
             queues: 0,
+            documents: 0,
+            live_documents: 0,
         };
         state.set_room(room, Some(header));
+        let (document, path) = (DocumentNumber(1), "a/b".parse::<DocumentPath>().unwrap());
+        state.set_document_number(room, path.clone(), Some(document));
+        let now = Timestamp(5);
+        let (create_revision, revision) = (Revision(1), Revision(1));
+        let header = DocumentHeader {
+            path,
+            create_time: now,
+            update_time: now,
+            create_revision,
+            revision,
+            updates: 0,
+            bytes: 0,
+        };
+        state.set_document(room, document, Some(header));
+        state.set_document_clock(room, document, YjsClient(1), 1);
+        state.set_document_changes(room, DocumentChanges::default());
+        state.set_message_log(room, MessageLog::default());
+        state.emit_change(room, revision, ChangeKind::MessagePosted { message: "m".into() });
+        state.queue_changed(room, QueueNumber(1));
         state.emit(Effect::RoomDeleted { room });
         state.rollback();
-        assert_eq!(state.end_entry(), []);
+        state.keep();
+        assert_eq!(state.end_entry().unwrap(), []);
         let shard = ShardHeader { clock: Timestamp(5), ..ShardHeader::NEW };
         assert_eq!(state.into_writes(), [(Keys::new(GroupId(1)).shard(), Some(shard.encode()))]);
     }

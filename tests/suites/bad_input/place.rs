@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use conclave_auth::{OpenRooms, Rights, TokenKey, TokenSpec};
+use conclave_auth::{OpenRooms, Rights, Role, TokenKey, TokenSpec};
 use conclave_client::Client;
 use conclave_proto::v1::{CreateRoomRequest, NewItem, SendItemsRequest};
 use conclave_tests::cluster::Cluster;
@@ -119,7 +119,7 @@ fn token(key: &TokenKey, participant: &str, rooms: OpenRooms, rights: Rights) ->
 }
 
 fn spec(participant: &str, rooms: OpenRooms, rights: Rights) -> Result<TokenSpec> {
-    Ok(TokenSpec { participant: participant.parse()?, rooms, rights, lifetime: HOUR })
+    Ok(TokenSpec { participant: participant.parse()?, role: Role::User, rooms, rights, lifetime: HOUR })
 }
 
 fn now() -> Result<Timestamp> {

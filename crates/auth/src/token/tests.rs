@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::claims::{QueueRights, Queues, RoomRights};
+use crate::claims::{MessagingRights, QueueRights, Queues, RoomRights, SyncPath, SyncRights};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -30,11 +30,14 @@ fn keys() -> Keys {
 fn spec() -> TokenSpec {
     TokenSpec {
         participant: "ada".parse().expect("a participant"),
+        role: Role::User,
         rooms: OpenRooms::One("lab".parse().expect("a room")),
         rights: Rights {
             admin: false,
             rooms: RoomRights { read: true, write: true, list: false },
             queues: QueueRights { send: Queues::All, receive: Queues::None, list: true },
+            messaging: MessagingRights { broadcast: false, list: true, send: true, read: false },
+            sync: SyncRights::Paths(vec![SyncPath { pattern: "notes/*".into(), read_only: true }]),
         },
         lifetime: HOUR,
     }
@@ -65,9 +68,11 @@ fn a_minted_token_says_what_was_asked_for() {
         spec(),
         TokenSpec { rooms: OpenRooms::All, rights: Rights::admin(), ..spec() },
         TokenSpec { rights: Rights::default(), ..spec() },
+        TokenSpec { role: Role::Agent, ..spec() },
+        TokenSpec { role: Role::Tool, rights: Rights { sync: SyncRights::All, ..Rights::default() }, ..spec() },
     ] {
         let claims = verify(&mint(&key("first", "acme", 1), &spec, NOW), &keys(), NOW).expect("a valid token");
-        assert_eq!(claims.participant, spec.participant);
+        assert_eq!((claims.participant, claims.role), (spec.participant, spec.role));
         assert_eq!((claims.rooms, claims.rights), (spec.rooms, spec.rights));
         assert_eq!((claims.project.as_str(), claims.expires), ("acme", NOW.plus_ms(3_600_000)));
     }
@@ -88,12 +93,16 @@ fn a_token_of_another_library_is_read() {
     let claims = verify(&hs256(&claims), &keys(), NOW).expect("a valid token");
     assert!(claims.may_send(&"jobs".parse().expect("a queue")) && claims.may_list_queues());
     assert!(!claims.may_send(&"more".parse().expect("a queue")) && !claims.may_read_rooms());
+    assert!(claims.may_broadcast() && claims.may_list_participants());
+    assert!(claims.may_send_messages() && claims.may_read_messages());
+    assert!(!claims.may_open(&"notes/a".parse().expect("a path")));
+    assert_eq!(claims.role, Role::Agent);
 }
 
 #[test]
 fn a_token_without_grants_opens_nothing() {
     let claims = verify(&hs256(&plain_claims()), &keys(), NOW).expect("a valid token");
-    assert_eq!((claims.rooms, claims.rights), (OpenRooms::All, Rights::default()));
+    assert_eq!((claims.rooms, claims.rights, claims.role), (OpenRooms::All, Rights::default(), Role::User));
 }
 
 #[test]
@@ -168,9 +177,17 @@ fn a_critical_header_is_refused() {
 fn grants_that_cannot_be_are_refused() {
     let room = json!({"name": "room", "scope": "lab"});
     let api = json!({"name": "api", "scope": {}});
+    let role = json!({"name": "role", "scope": "tool"});
     for grants in [
         json!([room, room]),
         json!([api, api]),
+        json!([role, role]),
+        json!([{"name": "role", "scope": "chief"}]),
+        json!([{"name": "role", "scope": 7}]),
+        json!([{"name": "role"}]),
+        json!([{"name": "api", "scope": {"messaging": {"send": "yes"}}}]),
+        json!([{"name": "api", "scope": {"sync": {"paths": ["notes"]}}}]),
+        json!([{"name": "api", "scope": {"sync": {"paths": [{"read_only": true}]}}}]),
         json!([{"name": "room", "scope": "NOT A ROOM"}]),
         json!([{"name": "room", "scope": 7}]),
         json!([{"name": "room"}]),

@@ -4,9 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use conclave_types::limits::{MAX_LOG_BYTES_RANGE, MAX_MESSAGES_RANGE};
 use conclave_types::{DeliveryId, QueueName, RoomName};
 
 use super::duration;
+use super::events::FollowArgs;
+use super::messaging::MessagingCommand;
+use super::participants::ParticipantsCommand;
+use super::sync::SyncCommand;
 
 /// How a client verb reaches the cluster and prints what it got.
 #[derive(Debug, Clone, Args)]
@@ -26,7 +31,7 @@ pub struct ClientFlags {
 pub enum Output {
     /// Aligned columns for people
     Table,
-    /// One JSON document for programs
+    /// JSON for programs: one document, or one object a line of what is followed
     Json,
 }
 
@@ -47,11 +52,13 @@ pub enum RoomsCommand {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         page_size: u32,
     },
-    /// Replace a room's metadata, annotations or both
+    /// Replace a room's metadata, annotations or message retention
     Update {
         room: RoomName,
         #[command(flatten)]
         labels: Labels,
+        #[command(flatten)]
+        retention: Retention,
         /// Only if this is the room's present etag
         #[arg(long)]
         etag: Option<String>,
@@ -63,6 +70,37 @@ pub enum RoomsCommand {
         #[arg(long)]
         etag: Option<String>,
     },
+    /// Follow what happens in a room: documents, messages, queues and participants
+    Watch {
+        room: RoomName,
+        /// What to watch; may be repeated; without it, all that the token allows
+        #[arg(long = "topic", value_enum)]
+        topics: Vec<WatchTopic>,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WatchTopic {
+    Documents,
+    Messages,
+    Queues,
+    Participants,
+}
+
+/// How much of the room's log is kept. What is given replaces all that was said before.
+#[derive(Debug, Clone, Args)]
+pub struct Retention {
+    /// Most messages that are kept, to 10,000,000
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(MAX_MESSAGES_RANGE))]
+    pub max_messages: Option<u64>,
+    /// Most bytes of messages that are kept, from 1 MiB to 16 GiB
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(MAX_LOG_BYTES_RANGE))]
+    pub max_message_bytes: Option<u64>,
+    /// How long messages are kept, from 1m
+    #[arg(long, value_name = "AGE", value_parser = duration::parse)]
+    pub max_message_age: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -81,6 +119,21 @@ pub enum RoomCommand {
     Queue {
         #[command(subcommand)]
         command: QueueCommand,
+    },
+    /// Post messages to the room's log and follow it; send messages to those who listen now
+    Messaging {
+        #[command(subcommand)]
+        command: MessagingCommand,
+    },
+    /// Work with the room's shared documents
+    Sync {
+        #[command(subcommand)]
+        command: SyncCommand,
+    },
+    /// See who is in the room, and be there
+    Participants {
+        #[command(subcommand)]
+        command: ParticipantsCommand,
     },
 }
 
@@ -120,7 +173,7 @@ pub struct SendArgs {
     pub no_create: bool,
 }
 
-/// What is sent; each kind may be repeated and makes one item each time.
+/// What is sent; each kind may be repeated and makes one item or message each time.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
 pub struct Payload {
@@ -165,7 +218,7 @@ pub struct AckArgs {
     pub deliveries: Vec<DeliveryId>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be key=value")?;
     if key.is_empty() {
         return Err("must have a key before the equals sign".to_owned());

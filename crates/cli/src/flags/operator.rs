@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use conclave_auth::Role;
 use conclave_cluster::ClusterToken;
 use conclave_types::{ParticipantName, ProjectId, RoomName};
 
@@ -59,7 +60,10 @@ pub struct CreateToken {
     /// The only room it is for; without it, all of the project
     #[arg(long)]
     pub room: Option<RoomName>,
-    /// A scope that it grants, such as `queues.send`; may be repeated; without it, all
+    /// What the participant is: user, agent or tool
+    #[arg(long, default_value_t)]
+    pub role: Role,
+    /// A scope that it grants, such as `queues.send` or `sync=notes/*`; may be repeated; without it, all
     #[arg(long = "scope")]
     pub scopes: Vec<String>,
     /// How long it is valid

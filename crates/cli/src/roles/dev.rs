@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use conclave_auth::{OpenRooms, Rights, TokenSpec};
+use conclave_auth::{OpenRooms, Rights, Role, TokenSpec};
 use conclave_cluster::{ClusterToken, DataFolder, Origin};
 use conclave_host::Host;
 use conclave_types::ParticipantName;
@@ -126,7 +126,13 @@ async fn participant_token(host: &Host, config: &DevConfig) -> Result<String> {
     let table = born.context("the cluster was not born in time: look at the log with --log info")??.clone();
     let table = table.context("the table went away")?;
     let participant: ParticipantName = "dev".parse()?;
-    let spec = TokenSpec { participant, rooms: OpenRooms::All, rights: Rights::admin(), lifetime: TOKEN_LIFETIME };
+    let spec = TokenSpec {
+        participant,
+        role: Role::default(),
+        rooms: OpenRooms::All,
+        rights: Rights::admin(),
+        lifetime: TOKEN_LIFETIME,
+    };
     mint_for(&table, &config.project, &spec)
 }
 
@@ -138,12 +144,12 @@ fn greet(folder: &Path, address: &str, config: &DevConfig, token: &str) {
     println!("  project  {}", config.project);
     println!("  token    {token}");
     println!();
-    println!("In another terminal:");
+    println!("In other terminals, each after the first line: watch a room, write into its log, and be there.");
     println!();
     println!("  export {}CONCLAVE_ADDRESS={address} CONCLAVE_TOKEN={token}", path_to_self());
-    println!("  conclave rooms create my-room");
-    println!("  conclave room queue send my-room jobs --json '{{\"hello\":\"world\"}}'");
-    println!("  conclave room queue receive my-room jobs --wait 5s --ack");
+    println!("  conclave rooms create my-room && conclave rooms watch my-room");
+    println!("  conclave room messaging post my-room --text 'hello, room'");
+    println!("  conclave room participants attach my-room");
     println!();
     println!("Ctrl-C ends the cluster; the data stays unless --ephemeral was given.");
 }

@@ -1,5 +1,7 @@
 //! Results as aligned columns for people, or as one JSON document for programs.
 
+use std::io::Write;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -19,6 +21,13 @@ pub fn records(output: Output, columns: &[&str], records: &[Vec<Value>]) -> Resu
         Output::Table => print!("{}", table(columns, records)),
     }
     Ok(())
+}
+
+/// Prints one line of a stream, at once.
+pub fn line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
 }
 
 fn table(columns: &[&str], records: &[Vec<Value>]) -> String {

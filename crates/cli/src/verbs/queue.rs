@@ -7,6 +7,7 @@ use conclave_proto::v1;
 use conclave_proto::v1::ack_deliveries_response::Result as AckResult;
 use serde_json::{Value, json};
 
+use super::payload::{self, Content};
 use super::{print, rooms};
 use crate::flags::{AckArgs, Output, QueueArgs, QueueCommand, ReceiveArgs, SendArgs};
 
@@ -38,18 +39,12 @@ pub async fn run(client: &Client, output: Output, command: QueueCommand) -> Resu
 
 async fn run_send(client: &Client, output: Output, send: SendArgs) -> Result<()> {
     let headers = send.headers.into_iter().collect();
-    let item = |body: Vec<u8>, content_type: &str| v1::NewItem {
-        body: body.into(),
-        content_type: content_type.into(),
+    let item = |Content { body, content_type }| v1::NewItem {
+        body,
+        content_type: content_type.to_owned(),
         headers: std::collections::BTreeMap::clone(&headers),
     };
-    let mut items: Vec<_> =
-        send.payload.json.into_iter().map(|json| item(json.into_bytes(), "application/json")).collect();
-    items.extend(send.payload.text.into_iter().map(|text| item(text.into_bytes(), "text/plain; charset=utf-8")));
-    for path in &send.payload.file {
-        let body = std::fs::read(path).with_context(|| path.display().to_string())?;
-        items.push(item(body, "application/octet-stream"));
-    }
+    let items: Vec<_> = payload::read(send.payload)?.into_iter().map(item).collect();
     let count = items.len() as u64;
     let create = Some(!send.no_create);
     let request = v1::SendItemsRequest { parent: name(&send.target), items, create, ..Default::default() };

@@ -380,6 +380,12 @@ impl SessionService for Service {
 
 #[tonic::async_trait]
 impl RoomService for Service {
+    type WatchRoomStream = Pin<Box<dyn Stream<Item = Result<v1::WatchRoomResponse, Status>> + Send>>;
+
+    async fn watch_room(&self, _: Request<v1::WatchRoomRequest>) -> Result<Response<Self::WatchRoomStream>, Status> {
+        Err(ApiError::new(ErrorReason::RoomNotFound, "no such room").into())
+    }
+
     async fn create_room(&self, _: Request<v1::CreateRoomRequest>) -> Result<Response<v1::CreateRoomResponse>, Status> {
         Err(ApiError::new(ErrorReason::RoomExists, "the room exists").into())
     }

@@ -5,8 +5,8 @@ use conclave_proto::envelope::{ServerEnvelope, body};
 use conclave_proto::status::ApiError;
 use conclave_types::ShardId;
 use tokio::sync::mpsc;
-use tonic::body::Body;
 use tonic::Status;
+use tonic::body::Body;
 
 use crate::core::Core;
 use crate::course::{Course, Failed, STREAM_PATIENCE};
@@ -61,7 +61,7 @@ impl Attaching<'_> {
         // The channel is empty, so this does not wait.
         to_host.send(Part::Data(hello)).await.map_err(|_| Failed::cut())?;
         let request = self.onward.request(CONNECT_PATH, None, request_body);
-        let (response, guard) = self.core.pool.call(&host.address, request).await.map_err(|failure| Failed { failure, status: None })?;
+        let (response, guard) = self.core.pool.call(&host.address, request).await?;
         let (head, mut body) = response.into_parts();
         if let Some(status) = wire::status_of(&head.headers) {
             return Err(Failed::ended(Some(status)));

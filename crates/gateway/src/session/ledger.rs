@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use conclave_types::limits::{MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES};
+
+use crate::retained::RetainedBudget;
 
 /// What may wait in one class; past it the client is not read.
 const FRAMES_LIMIT: usize = MAX_UNACKNOWLEDGED_FRAMES;
@@ -23,29 +24,6 @@ const MAX_ANSWERED: usize = 256;
 pub enum FrameClass {
     Durable,
     Transient,
-}
-
-/// Bytes that all sessions of this gateway keep.
-#[derive(Debug)]
-pub struct RetainedBudget {
-    used: AtomicUsize,
-    limit: usize,
-}
-
-impl RetainedBudget {
-    pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(RetainedBudget { used: AtomicUsize::new(0), limit: limit_bytes })
-    }
-
-    fn has_room(&self) -> bool {
-        self.used.load(Ordering::Relaxed) < self.limit
-    }
-
-    /// Bytes kept at the moment.
-    #[cfg(test)]
-    fn used_bytes(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
 }
 
 #[derive(Debug)]
@@ -74,15 +52,6 @@ pub struct Ledger {
     budget: Arc<RetainedBudget>,
 }
 
-/// What to do with a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reply {
-    /// The first to this frame: the client's.
-    First,
-    /// The frame was answered before, or never asked: dropped.
-    Repeated,
-}
-
 impl Ledger {
     /// `sent`: the highest sequence that earlier streams of the session have sent.
     pub fn new(sent: u64, budget: Arc<RetainedBudget>) -> Self {
@@ -96,26 +65,41 @@ impl Ledger {
         }
     }
 
-    /// Keeps a frame that is about to be sent. Sequences that do not rise are the host's to refuse: they are not kept.
-    pub fn keep(&mut self, sequence: u64, class: FrameClass, frame: Bytes) {
+    /// Keeps a frame that is about to be sent. Sequences that do not rise are the host's to refuse: they are not kept,
+    /// and false is returned.
+    pub fn keep(&mut self, sequence: u64, class: FrameClass, frame: Bytes) -> bool {
         if self.frames.back().is_some_and(|last| sequence <= last.sequence) {
-            return;
+            return false;
         }
         self.highest = self.highest.max(sequence);
-        self.budget.used.fetch_add(frame.len(), Ordering::Relaxed);
+        self.budget.take(frame.len());
         let load = self.load(class);
         load.frames += 1;
         load.bytes += frame.len();
         self.frames.push_back(Unanswered { sequence, class, frame: Some(frame) });
+        true
     }
 
-    /// Notes a reply.
-    pub fn answer(&mut self, sequence: u64) -> Reply {
-        let Some(position) = self.position(sequence) else { return Reply::Repeated };
+    /// Sends one more frame behind an unanswered one whenever that is sent again: its ending, which has no sequence and
+    /// so no place of its own.
+    pub fn append(&mut self, sequence: u64, ending: &Bytes) {
+        let Some(position) = self.position(sequence) else { return };
         let entry = &mut self.frames[position];
         let class = entry.class;
-        let Some(frame) = entry.frame.take() else { return Reply::Repeated };
-        self.budget.used.fetch_sub(frame.len(), Ordering::Relaxed);
+        let Some(frame) = &mut entry.frame else { return };
+        *frame = [&frame[..], ending].concat().into();
+        self.budget.take(ending.len());
+        self.load(class).bytes += ending.len();
+    }
+
+    /// Notes a reply and gives up the frame that it answers. None when the frame was answered before or never asked:
+    /// then the reply is not the client's.
+    pub fn answer(&mut self, sequence: u64) -> Option<Bytes> {
+        let position = self.position(sequence)?;
+        let entry = &mut self.frames[position];
+        let class = entry.class;
+        let frame = entry.frame.take()?;
+        self.budget.give_back(frame.len());
         let load = self.load(class);
         load.frames -= 1;
         load.bytes -= frame.len();
@@ -129,7 +113,7 @@ impl Ledger {
             self.frames.retain(|entry| entry.frame.is_some());
             self.answered = 0;
         }
-        Reply::First
+        Some(frame)
     }
 
     /// Whether the client may be read. A session that keeps nothing may always, or the gateway's budget could hold it
@@ -179,8 +163,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        let bytes = self.durable.bytes + self.transient.bytes;
-        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.give_back(self.durable.bytes + self.transient.bytes);
     }
 }
 
@@ -203,7 +186,7 @@ mod tests {
             ledger.keep(sequence, FrameClass::Durable, frame(sequence));
         }
         for answered in [2, 1, 5] {
-            assert_eq!(ledger.answer(answered), Reply::First);
+            assert!(ledger.answer(answered).is_some());
         }
         assert_eq!(ledger.unanswered().cloned().collect::<Vec<_>>(), [frame(3), frame(4), frame(6)]);
         assert_eq!(ledger.highest_sent(), 6);
@@ -215,13 +198,28 @@ mod tests {
         for sequence in 1..=3 {
             ledger.keep(sequence, FrameClass::Durable, frame(sequence));
         }
-        assert_eq!(ledger.answer(2), Reply::First);
-        assert_eq!(ledger.answer(2), Reply::Repeated);
-        assert_eq!(ledger.answer(1), Reply::First);
-        assert_eq!(ledger.answer(1), Reply::Repeated);
-        assert_eq!(ledger.answer(9), Reply::Repeated);
-        assert_eq!(ledger.answer(3), Reply::First);
+        assert_eq!(ledger.answer(2), Some(frame(2)));
+        assert!(ledger.answer(2).is_none());
+        assert!(ledger.answer(1).is_some());
+        assert!(ledger.answer(1).is_none());
+        assert!(ledger.answer(9).is_none());
+        assert!(ledger.answer(3).is_some());
         assert!(ledger.is_empty());
+    }
+
+    #[test]
+    fn an_ending_goes_with_the_frame_that_it_ends() {
+        let mut ledger = ledger();
+        for sequence in 1..=2 {
+            ledger.keep(sequence, FrameClass::Transient, frame(sequence));
+        }
+        ledger.append(1, &frame(9));
+        ledger.append(3, &frame(9));
+        let owed: Vec<_> = ledger.unanswered().cloned().collect();
+        assert_eq!(owed, [Bytes::from([frame(1), frame(9)].concat()), frame(2)]);
+        assert!(ledger.answer(1).is_some() && ledger.answer(2).is_some());
+        ledger.append(1, &frame(9));
+        assert_eq!((ledger.transient.bytes, ledger.budget.used_bytes()), (0, 0));
     }
 
     #[test]
@@ -230,10 +228,10 @@ mod tests {
         for sequence in [3, 7, 20] {
             ledger.keep(sequence, FrameClass::Transient, frame(sequence));
         }
-        assert_eq!(ledger.answer(20), Reply::First);
-        assert_eq!(ledger.answer(8), Reply::Repeated);
-        assert_eq!(ledger.answer(3), Reply::First);
-        assert_eq!(ledger.answer(7), Reply::First);
+        assert!(ledger.answer(20).is_some());
+        assert!(ledger.answer(8).is_none());
+        assert!(ledger.answer(3).is_some());
+        assert!(ledger.answer(7).is_some());
     }
 
     #[test]
@@ -244,12 +242,12 @@ mod tests {
             ledger.keep(sequence, FrameClass::Durable, frame(sequence));
             let stays_open = sequence > 9_900 && sequence % 7 == 0;
             if !stays_open {
-                assert_eq!(ledger.answer(sequence), Reply::First);
+                assert!(ledger.answer(sequence).is_some());
             }
             assert!(ledger.frames.len() <= 2 * MAX_ANSWERED);
         }
-        assert_eq!(ledger.answer(9_902), Reply::Repeated);
-        assert_eq!(ledger.answer(9_905), Reply::First);
+        assert!(ledger.answer(9_902).is_none());
+        assert!(ledger.answer(9_905).is_some());
         let owed: Vec<_> = ledger.unanswered().take(3).cloned().collect();
         assert_eq!(owed, [frame(1), frame(9_912), frame(9_919)]);
     }

@@ -20,6 +20,7 @@ use crate::registry;
 use crate::service::Serving;
 use crate::shard::{Shard, ShardSeed, VoterClocksOf};
 use crate::shard_time::VoterClocks;
+use crate::workers::Workers;
 
 /// How long the preferred leader of a new shard has to give it its members before another replica does.
 const FOUND_AFTER: Duration = Duration::from_secs(3);
@@ -30,6 +31,7 @@ const ACTIVATE_AGAIN: Duration = Duration::from_secs(1);
 pub struct ShardKeeper {
     pub node: NodeUuid,
     pub engine: Arc<dyn Engine>,
+    pub workers: Arc<Workers>,
     pub raft: Arc<RaftNode>,
     pub transport: Arc<GrpcTransport>,
     pub identity: Arc<LocalIdentity>,
@@ -92,7 +94,7 @@ impl ShardKeeper {
     }
 
     async fn open(&self, id: ShardId, replica: ReplicaId) -> Option<Arc<Shard>> {
-        let seed = ShardSeed::new(self.engine.clone(), self.serving.leadership_changed.clone());
+        let seed = ShardSeed::new(self.engine.clone(), self.workers.clone(), self.serving.leadership_changed.clone());
         match self.raft.open(id.group(), replica, seed.machine(id.group())).await {
             Ok(group) => {
                 let shard = seed.start(id, group, self.clock.clone(), self.voter_clocks());

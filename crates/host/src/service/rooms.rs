@@ -1,5 +1,8 @@
 //! `RoomService`.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use conclave_proto::page::RoomsPage;
 use conclave_proto::resource::RoomPath;
 use conclave_proto::v1;
@@ -7,16 +10,22 @@ use conclave_proto::v1::room_service_server::RoomService;
 use conclave_proto::v1::server_frame::Body;
 use conclave_room::{Operation, Outcome};
 use conclave_types::{Revision, RoomUid};
+use futures::{Stream, StreamExt};
+use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 use super::{Located, PublicApi, other_outcome, propose};
 use crate::faults::Fault;
+use crate::feed::{self, FeedPlace, Subject, Topics};
+use crate::hub::Listener;
 use crate::reads::{self, InRoom};
 use crate::shard::Shard;
 use crate::{admit, scope};
 
 #[tonic::async_trait]
 impl RoomService for PublicApi {
+    type WatchRoomStream = Pin<Box<dyn Stream<Item = Result<v1::WatchRoomResponse, Status>> + Send>>;
+
     async fn create_room(
         &self,
         request: Request<v1::CreateRoomRequest>,
@@ -108,6 +117,24 @@ impl RoomService for PublicApi {
             }
             other => Ok(other_outcome("delete_room", &other)?),
         }
+    }
+
+    async fn watch_room(
+        &self,
+        request: Request<v1::WatchRoomRequest>,
+    ) -> Result<Response<Self::WatchRoomStream>, Status> {
+        let claims = Arc::new(self.serving.claims(request.metadata())?);
+        let request = request.into_inner();
+        let topics = Topics::named(&request.topics)?;
+        let located = self.locate_room(&claims, &request.name).await?;
+        let Located { shard, leading, name: room_name, uid: room } = located;
+        let listener = Listener::Anybody;
+        let at = FeedPlace { shard, leading: leading.clone(), claims, room, room_name, listener };
+        let wake = Arc::new(Notify::new());
+        let after = Revision(request.after_revision);
+        let feed = feed::open(at, Subject::Room { topics }, after, wake.clone()).await?;
+        let responses = feed::stream(feed, wake, leading).map(|element| element.map(Into::into));
+        Ok(Response::new(Box::pin(responses)))
     }
 }
 

@@ -10,8 +10,8 @@ use conclave_proto::resource::{QueuePath, RoomPath};
 use conclave_proto::{time, v1};
 use conclave_room::{Command, Operation, Origin, Outcome, Refusal};
 use conclave_types::limits::{
-    MAX_BATCH_ITEMS, MAX_FRAME_BYTES, MAX_ITEM_BYTES, MAX_UNACKNOWLEDGED_BYTES, MAX_UNACKNOWLEDGED_FRAMES,
-    SESSION_EXPIRY_MS,
+    MAX_BATCH_ITEMS, MAX_FRAME_BYTES, MAX_ITEM_BYTES, MAX_MESSAGE_BYTES, MAX_SUBSCRIPTIONS, MAX_UNACKNOWLEDGED_BYTES,
+    MAX_UNACKNOWLEDGED_FRAMES, MAX_UPDATE_BYTES, SESSION_EXPIRY_MS,
 };
 use conclave_types::{AttachmentNumber, QueueName, RoomName, RoomUid, Sequence, SessionId};
 
@@ -122,5 +122,8 @@ fn limits() -> v1::Limits {
         max_item_bytes: MAX_ITEM_BYTES as u32,
         max_batch_items: MAX_BATCH_ITEMS as u32,
         session_expiry: Some(time::duration_of_ms(SESSION_EXPIRY_MS)),
+        max_update_bytes: MAX_UPDATE_BYTES as u32,
+        max_message_bytes: MAX_MESSAGE_BYTES as u32,
+        max_subscriptions: MAX_SUBSCRIPTIONS as u32,
     }
 }

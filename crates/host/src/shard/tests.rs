@@ -53,7 +53,7 @@ async fn led_alone() -> Arc<Shard> {
     let options = RaftOptions { transfer_timeout: Duration::from_millis(300), ..RaftOptions::for_tests() };
     let (raft, writer, syncer) = RaftNode::new(options, engine.clone(), Arc::new(Nobody));
     step_log(writer, syncer);
-    let seed = ShardSeed::new(engine, watch::channel(()).0);
+    let seed = ShardSeed::new(engine, Arc::default(), watch::channel(()).0);
     let (id, replica) = (ShardId(0), ReplicaId(1));
     let group = raft.open(id.group(), replica, seed.machine(id.group())).await.expect("opened");
     let voters: VoterClocksOf = Arc::new(|_| Box::new(Alone));

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use conclave_auth::{CLAIMS_HEADER, Claims, sign_claims};
 use conclave_proto::status::{reason_of, reason_of_frame};
 use conclave_proto::v1::client_frame::Body as Asked;
+use conclave_proto::v1::document_service_client::DocumentServiceClient;
 use conclave_proto::v1::queue_service_client::QueueServiceClient;
 use conclave_proto::v1::room_service_client::RoomServiceClient;
 use conclave_proto::v1::server_frame::Body;
@@ -54,7 +55,7 @@ impl Caller {
         sign_claims(&self.secret, &self.claims, self.clock.right())
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
+    pub fn request<T>(&self, message: T) -> Request<T> {
         with_claims(message, &self.signed())
     }
 
@@ -75,6 +76,10 @@ impl Caller {
     pub async fn delete_room(&self, room: &str) -> Result<v1::DeleteRoomResponse, Status> {
         let request = v1::DeleteRoomRequest { name: format!("rooms/{room}"), ..Default::default() };
         Ok(self.rooms().delete_room(self.request(request)).await?.into_inner())
+    }
+
+    pub fn documents(&self) -> DocumentServiceClient<Channel> {
+        DocumentServiceClient::new(self.channel.clone())
     }
 
     fn queues(&self) -> QueueServiceClient<Channel> {

@@ -64,7 +64,8 @@ async fn what_claims_do_not_grant_is_refused_without_effect() {
     assert_eq!(refusal(elsewhere.begin("lab").await), ErrorReason::ScopeMissing);
 
     let only_send = QueueRights { send: Queues::Only(["jobs".parse().unwrap()].into()), ..Default::default() };
-    let rights = Rights { rooms: RoomRights { read: true, ..Default::default() }, queues: only_send, admin: false };
+    let rights =
+        Rights { rooms: RoomRights { read: true, ..Default::default() }, queues: only_send, ..Default::default() };
     let sender = ada.claiming(Claims { rights, ..cluster.claims("bob") });
     assert!(sender.get_room("lab").await.is_ok());
     assert_eq!(refusal(sender.delete_room("lab").await), ErrorReason::ScopeMissing);

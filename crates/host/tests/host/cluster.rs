@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use conclave_auth::{Claims, OpenRooms, Rights};
+use conclave_auth::{Claims, OpenRooms, Rights, Role};
 use conclave_cluster::{
     ClusterOptions, ClusterTable, ClusterToken, DataFolder, FoundingOptions, LeaderHint, Origin, ShardState,
     TableClient, TableWatch,
@@ -25,6 +25,8 @@ use crate::calls::Caller;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Before a call is tried again, if no leader announces itself earlier.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at what nobody is told of.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// What every wall clock shows when its cluster is made.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -193,6 +195,11 @@ impl Cluster {
         self.seeds[host].clock.clone()
     }
 
+    /// What this host has stored, synced or not.
+    pub fn engine(&self, host: usize) -> &MemoryEngine {
+        &self.seeds[host].engine
+    }
+
     pub fn address(&self, host: usize) -> &str {
         &self.seeds[host].address
     }
@@ -268,6 +275,7 @@ impl Cluster {
         Claims {
             project: self.seeds[0].founding.project.clone(),
             participant: participant.parse().expect("a participant name"),
+            role: Role::User,
             rooms: OpenRooms::All,
             rights: Rights::admin(),
             expires: Timestamp(u64::MAX),
@@ -287,6 +295,16 @@ impl Cluster {
         let (leader, _) = self.leader(room).await;
         self.caller(leader, participant).await
     }
+}
+
+/// Looks until it holds; for what nobody is told of.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let looks = async {
+        while !holds() {
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 async fn table_where(mut table: TableWatch, holds: impl Fn(&ClusterTable) -> bool) -> Arc<ClusterTable> {

@@ -6,6 +6,7 @@
 mod calls;
 mod claims;
 mod cluster;
+mod documents;
 mod leadership;
 mod receives;
 mod restarts;

@@ -1,4 +1,4 @@
-//! Decodes a batch without copying payloads: items and request ids stay slices of the entry.
+//! Decodes a batch without copying payloads: items, updates, messages and request ids stay slices of the entry.
 //!
 //! Stricter than protobuf: an unknown field is an error, because skipping what another version wrote would make replicas
 //! diverge.
@@ -7,34 +7,34 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use conclave_room::{Advance, Command, Operation, Origin, Receiver, SessionFrame};
+use conclave_room::{Advance, Command, MessageRetention, Operation, Origin, Receiver, SessionFrame};
 use conclave_types::limits::SLOTS;
 use conclave_types::{
-    AttachmentNumber, DeliveryId, NameError, ParticipantName, ProjectId, QueueName, RoomNumber, RoomUid, Sequence,
-    SessionId, Slot, Timestamp,
+    AddedClocks, AttachmentNumber, DeliveryId, DocumentPath, NameError, ParticipantName, ProjectId, QueueName,
+    RequiredClock, RoomNumber, RoomUid, Sequence, SessionId, Slot, Timestamp, UpdateClocks, YjsClient,
 };
 
-use super::{DecodeBatchError, SCHEMA};
+use super::{DecodeBatchError, OLDEST_SCHEMA, SCHEMA, SCHEMA_OF_DOCUMENTS};
 use crate::wire::{Fields, Malformed, Value};
 
 type Decoded<T> = Result<T, DecodeBatchError>;
 
 pub(super) fn batch(entry: &Bytes) -> Decoded<(Timestamp, Vec<Command>)> {
-    let mut decoder = Decoder { entry, participant: None, project: None, queue: None };
-    let (mut schema, mut time) = (0, Timestamp(0));
+    let mut decoder = Decoder { entry, schema: 0, participant: None, project: None, queue: None, document: None };
+    let mut time = Timestamp(0);
     let mut commands = Vec::new();
     for field in Fields::of(entry) {
         match field? {
-            (1, value) => schema = u32_of(value)?,
+            (1, value) => decoder.schema = u32_of(value)?,
             (2, value) => time = Timestamp(value.uint()?),
             // The schema comes first, so that nothing of an unknown one is interpreted.
-            (3, value) if schema == SCHEMA => commands.push(decoder.command(value.bytes()?)?),
+            (3, value) if decoder.knows_schema() => commands.push(decoder.command(value.bytes()?)?),
             (3, _) => break,
             (number, _) => return Err(unknown("Batch", number)),
         }
     }
-    if schema != SCHEMA {
-        return Err(DecodeBatchError::UnknownSchema { found: schema, known: SCHEMA });
+    if !decoder.knows_schema() {
+        return Err(DecodeBatchError::UnknownSchema { found: decoder.schema, known: SCHEMA });
     }
     Ok((time, commands))
 }
@@ -42,22 +42,35 @@ pub(super) fn batch(entry: &Bytes) -> Decoded<(Timestamp, Vec<Command>)> {
 /// Commands of a batch mostly repeat a few names: the last of each kind is shared instead of parsed again.
 struct Decoder<'a> {
     entry: &'a Bytes,
+    schema: u32,
     participant: Option<ParticipantName>,
     project: Option<ProjectId>,
     queue: Option<QueueName>,
+    document: Option<DocumentPath>,
 }
 
 impl Decoder<'_> {
+    fn knows_schema(&self) -> bool {
+        (OLDEST_SCHEMA..=SCHEMA).contains(&self.schema)
+    }
+
+    fn last_operation(&self) -> u32 {
+        if self.schema >= SCHEMA_OF_DOCUMENTS { 22 } else { 17 }
+    }
+
     fn command(&mut self, message: &[u8]) -> Decoded<Command> {
         let (mut origin, mut operation) = (None, None);
+        let operations = 10..=self.last_operation();
         for field in Fields::of(message) {
             let (number, value) = field?;
             let body = value.bytes()?;
             match number {
                 1..=4 if origin.is_some() => return Err(Malformed("two origins").into()),
-                10..=17 if operation.is_some() => return Err(Malformed("two operations").into()),
                 1..=4 => origin = Some(self.origin(number, body)?),
-                10..=17 => operation = Some(self.operation(number, body)?),
+                _ if operations.contains(&number) && operation.is_some() => {
+                    return Err(Malformed("two operations").into());
+                }
+                _ if operations.contains(&number) => operation = Some(self.operation(number, body)?),
                 _ => return Err(unknown("Command", number)),
             }
         }
@@ -131,13 +144,18 @@ impl Decoder<'_> {
     fn operation(&mut self, kind: u32, body: &[u8]) -> Decoded<Operation> {
         match kind {
             10 => self.create_room(body),
-            11 => update_room(body),
+            11 => self.update_room(body),
             12 => delete_room(body),
             13 => self.attach_session(body),
             14 => self.send_items(body),
             15 => self.lease_items(body),
             16 => self.ack_deliveries(body),
             17 => advance(body),
+            18 => self.create_document(body),
+            19 => self.push_update(body),
+            20 => self.rename_document(body),
+            21 => self.delete_document(body),
+            22 => self.post_message(body),
             _ => Err(unknown("Command", kind)),
         }
     }
@@ -162,6 +180,25 @@ impl Decoder<'_> {
             metadata,
             annotations,
         })
+    }
+
+    fn update_room(&self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut expected_etag) = (RoomFields::default(), None);
+        let (mut metadata, mut annotations, mut retention) = (None, None, None);
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => metadata = Some(labels(value)?),
+                (4, value) => annotations = Some(labels(value)?),
+                (5, value) => expected_etag = Some(value.uint()?),
+                (6, value) if self.schema >= SCHEMA_OF_DOCUMENTS => {
+                    retention = Some(message_retention(value.bytes()?)?);
+                }
+                (number, _) => return Err(unknown("UpdateRoomOperation", number)),
+            }
+        }
+        Ok(Operation::UpdateRoom { room: room.uid()?, metadata, annotations, retention, expected_etag })
     }
 
     fn attach_session(&mut self, body: &[u8]) -> Decoded<Operation> {
@@ -271,6 +308,87 @@ impl Decoder<'_> {
         Ok(Operation::AckDeliveries { room: room.uid()?, queue: self.queue(queue)?, deliveries })
     }
 
+    fn create_document(&mut self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut path) = (RoomFields::default(), "");
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => path = value.text()?,
+                (number, _) => return Err(unknown("CreateDocumentOperation", number)),
+            }
+        }
+        Ok(Operation::CreateDocument { room: room.uid()?, path: self.document(path)? })
+    }
+
+    fn push_update(&mut self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut path, mut create, mut author) = (RoomFields::default(), "", false, "");
+        let (mut clocks, mut update) = (UpdateClocks::default(), Bytes::new());
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => path = value.text()?,
+                (4, value) => create = value.flag()?,
+                (5, value) => author = value.text()?,
+                (6, value) => clocks.added = added_clocks(value)?,
+                (7, value) => clocks.required = required_clocks(value)?,
+                (8, value) => clocks.deletes = value.flag()?,
+                (9, value) => update = self.shared(value)?,
+                (number, _) => return Err(unknown("PushUpdateOperation", number)),
+            }
+        }
+        Ok(Operation::PushUpdate {
+            room: room.uid()?,
+            path: self.document(path)?,
+            create,
+            author: self.participant(author)?,
+            clocks,
+            update,
+        })
+    }
+
+    fn rename_document(&mut self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut from, mut to) = (RoomFields::default(), "", "");
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => from = value.text()?,
+                (4, value) => to = value.text()?,
+                (number, _) => return Err(unknown("RenameDocumentOperation", number)),
+            }
+        }
+        Ok(Operation::RenameDocument { room: room.uid()?, from: self.document(from)?, to: self.document(to)? })
+    }
+
+    fn delete_document(&mut self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut path) = (RoomFields::default(), "");
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => path = value.text()?,
+                (number, _) => return Err(unknown("DeleteDocumentOperation", number)),
+            }
+        }
+        Ok(Operation::DeleteDocument { room: room.uid()?, path: self.document(path)? })
+    }
+
+    fn post_message(&mut self, body: &[u8]) -> Decoded<Operation> {
+        let (mut room, mut sender, mut message) = (RoomFields::default(), "", Bytes::new());
+        for field in Fields::of(body) {
+            match field? {
+                (1, value) => room.slot = value.uint()?,
+                (2, value) => room.number = value.uint()?,
+                (3, value) => sender = value.text()?,
+                (4, value) => message = self.shared(value)?,
+                (number, _) => return Err(unknown("PostMessageOperation", number)),
+            }
+        }
+        Ok(Operation::PostMessage { room: room.uid()?, sender: self.participant(sender)?, message })
+    }
+
     /// A slice of the entry, not a copy.
     fn shared(&self, value: Value<'_>) -> Decoded<Bytes> {
         Ok(self.entry.slice_ref(value.bytes()?))
@@ -287,6 +405,10 @@ impl Decoder<'_> {
     fn queue(&mut self, text: &str) -> Decoded<QueueName> {
         remembered(&mut self.queue, text, QueueName::as_str)
     }
+
+    fn document(&mut self, text: &str) -> Decoded<DocumentPath> {
+        remembered(&mut self.document, text, DocumentPath::as_str)
+    }
 }
 
 fn remembered<N>(last: &mut Option<N>, text: &str, as_str: impl Fn(&N) -> &str) -> Decoded<N>
@@ -299,20 +421,41 @@ where
     }
 }
 
-fn update_room(body: &[u8]) -> Decoded<Operation> {
-    let (mut room, mut expected_etag) = (RoomFields::default(), None);
-    let (mut metadata, mut annotations) = (None, None);
+fn message_retention(body: &[u8]) -> Decoded<MessageRetention> {
+    let mut retention = MessageRetention { max_messages: 0, max_bytes: 0, max_age_ms: None };
     for field in Fields::of(body) {
         match field? {
-            (1, value) => room.slot = value.uint()?,
-            (2, value) => room.number = value.uint()?,
-            (3, value) => metadata = Some(labels(value)?),
-            (4, value) => annotations = Some(labels(value)?),
-            (5, value) => expected_etag = Some(value.uint()?),
-            (number, _) => return Err(unknown("UpdateRoomOperation", number)),
+            (1, value) => retention.max_messages = value.uint()?,
+            (2, value) => retention.max_bytes = value.uint()?,
+            (3, value) => retention.max_age_ms = Some(value.uint()?),
+            (number, _) => return Err(unknown("LogRetention", number)),
         }
     }
-    Ok(Operation::UpdateRoom { room: room.uid()?, metadata, annotations, expected_etag })
+    Ok(retention)
+}
+
+fn added_clocks(value: Value<'_>) -> Decoded<Vec<AddedClocks>> {
+    let mut numbers = value.packed()?;
+    let mut all = Vec::with_capacity(numbers.count_hint() / 3);
+    while let Some(client) = numbers.next() {
+        let (Some(from), Some(count)) = (numbers.next(), numbers.next()) else {
+            return Err(Malformed("added clocks are not whole").into());
+        };
+        let from = from?;
+        let to = from.checked_add(count?).ok_or(Malformed("a clock is over 64 bits"))?;
+        all.push(AddedClocks { client: YjsClient(client?), from, to });
+    }
+    Ok(all)
+}
+
+fn required_clocks(value: Value<'_>) -> Decoded<Vec<RequiredClock>> {
+    let mut numbers = value.packed()?;
+    let mut all = Vec::with_capacity(numbers.count_hint() / 2);
+    while let Some(client) = numbers.next() {
+        let clock = numbers.next().ok_or(Malformed("required clocks are not whole"))?;
+        all.push(RequiredClock { client: YjsClient(client?), clock: clock? });
+    }
+    Ok(all)
 }
 
 fn delete_room(body: &[u8]) -> Decoded<Operation> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use conclave_room::{Advance, Command, Operation, Origin, Receiver};
-use conclave_types::{DeliveryId, RoomUid, Timestamp};
+use conclave_room::{Advance, Command, MessageRetention, Operation, Origin, Receiver};
+use conclave_types::{DeliveryId, RoomUid, Timestamp, UpdateClocks};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::SCHEMA;
@@ -30,6 +30,10 @@ fn operation_bytes(operation: &Operation) -> usize {
     match operation {
         Operation::SendItems { items, .. } => items.iter().map(|item| item.len() + 3).sum::<usize>() + SMALL_FIELDS,
         Operation::AckDeliveries { deliveries, .. } => deliveries.len() * 8 + SMALL_FIELDS,
+        Operation::PushUpdate { path, clocks, update, .. } => {
+            path.as_bytes().len() + added_bytes(clocks) + required_bytes(clocks) + update.len() + SMALL_FIELDS
+        }
+        Operation::PostMessage { message, .. } => message.len() + SMALL_FIELDS,
         _ => SMALL_FIELDS,
     }
 }
@@ -64,12 +68,15 @@ fn operation(out: &mut Vec<u8>, operation: &Operation) {
             labels(out, 4, metadata);
             labels(out, 5, annotations);
         }),
-        Operation::UpdateRoom { room: uid, metadata, annotations, expected_etag } => nested(out, 11, expected, |out| {
-            room(out, *uid);
-            metadata.iter().for_each(|entries| labels(out, 3, entries));
-            annotations.iter().for_each(|entries| labels(out, 4, entries));
-            optional_uint(out, 5, *expected_etag);
-        }),
+        Operation::UpdateRoom { room: uid, metadata, annotations, retention: kept, expected_etag } => {
+            nested(out, 11, expected, |out| {
+                room(out, *uid);
+                metadata.iter().for_each(|entries| labels(out, 3, entries));
+                annotations.iter().for_each(|entries| labels(out, 4, entries));
+                optional_uint(out, 5, *expected_etag);
+                kept.iter().for_each(|kept| retention(out, kept));
+            });
+        }
         Operation::DeleteRoom { room: uid, expected_etag } => nested(out, 12, expected, |out| {
             room(out, *uid);
             optional_uint(out, 3, *expected_etag);
@@ -108,6 +115,34 @@ fn operation(out: &mut Vec<u8>, operation: &Operation) {
             bytes(out, 3, queue.as_bytes());
             deliveries.iter().for_each(|delivery| acked(out, *delivery));
         }),
+        Operation::CreateDocument { room: uid, path } => nested(out, 18, expected, |out| {
+            room(out, *uid);
+            bytes(out, 3, path.as_bytes());
+        }),
+        Operation::PushUpdate { room: uid, path, create, author, clocks: known, update } => {
+            nested(out, 19, expected, |out| {
+                room(out, *uid);
+                bytes(out, 3, path.as_bytes());
+                flag(out, 4, *create);
+                bytes(out, 5, author.as_bytes());
+                clocks(out, known);
+                bytes(out, 9, update);
+            });
+        }
+        Operation::RenameDocument { room: uid, from, to } => nested(out, 20, expected, |out| {
+            room(out, *uid);
+            bytes(out, 3, from.as_bytes());
+            bytes(out, 4, to.as_bytes());
+        }),
+        Operation::DeleteDocument { room: uid, path } => nested(out, 21, expected, |out| {
+            room(out, *uid);
+            bytes(out, 3, path.as_bytes());
+        }),
+        Operation::PostMessage { room: uid, sender, message } => nested(out, 22, expected, |out| {
+            room(out, *uid);
+            bytes(out, 3, sender.as_bytes());
+            bytes(out, 4, message);
+        }),
         Operation::Advance(Advance { limit }) => nested(out, 17, 0, |out| uint(out, 1, u64::from(*limit))),
     }
 }
@@ -136,6 +171,45 @@ fn acked(out: &mut Vec<u8>, delivery: DeliveryId) {
         uint(out, 1, delivery.item);
         uint(out, 2, u64::from(delivery.attempt));
     });
+}
+
+fn retention(out: &mut Vec<u8>, retention: &MessageRetention) {
+    nested(out, 6, 0, |out| {
+        uint(out, 1, retention.max_messages);
+        uint(out, 2, retention.max_bytes);
+        optional_uint(out, 3, retention.max_age_ms);
+    });
+}
+
+/// Fields 6 to 8 of a push.
+fn clocks(out: &mut Vec<u8>, clocks: &UpdateClocks) {
+    if !clocks.added.is_empty() {
+        nested(out, 6, added_bytes(clocks), |out| {
+            for added in &clocks.added {
+                encode_varint(added.client.0, out);
+                encode_varint(added.from, out);
+                encode_varint(added.to - added.from, out);
+            }
+        });
+    }
+    if !clocks.required.is_empty() {
+        nested(out, 7, required_bytes(clocks), |out| {
+            for required in &clocks.required {
+                encode_varint(required.client.0, out);
+                encode_varint(required.clock, out);
+            }
+        });
+    }
+    flag(out, 8, clocks.deletes);
+}
+
+/// A client of 32 bits, as Yjs draws them, and small clocks.
+fn added_bytes(clocks: &UpdateClocks) -> usize {
+    clocks.added.len() * 9
+}
+
+fn required_bytes(clocks: &UpdateClocks) -> usize {
+    clocks.required.len() * 8
 }
 
 fn labels(out: &mut Vec<u8>, field: u32, entries: &BTreeMap<String, String>) {

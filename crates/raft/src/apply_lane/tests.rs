@@ -147,7 +147,7 @@ async fn a_snapshot_carries_local_writes() {
 
 #[tokio::test]
 async fn an_installation_that_breaks_off_ends_local_writes() {
-    let Replica { lane, mut applier, .. } = replica();
+    let Replica { lane, mut applier, writer: _writer, syncer: _syncer, .. } = replica();
     let (meta, state) = snapshot_of_three().await;
     let mut local = pin!(lane.write_local(|view, writes| count(view, writes, 1)));
     {
@@ -247,7 +247,7 @@ impl Engine for Failing {
 #[tokio::test]
 async fn a_write_that_fails_stops_the_node() {
     let engine = Arc::new(Failing { engine: Arc::new(MemoryEngine::new()), fails: AtomicBool::new(false) });
-    let Replica { lane, applier: _applier, mut writer, .. } = replica_on(engine.clone());
+    let Replica { lane, applier: _applier, mut writer, syncer: _syncer, .. } = replica_on(engine.clone());
     engine.fails.store(true, Ordering::Relaxed);
     let failed = lane.write_local(|view, writes| count(view, writes, 1)).await;
     assert!(matches!(failed, Err(LocalWriteError::Write(_))));

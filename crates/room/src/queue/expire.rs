@@ -1,7 +1,7 @@
 //! What time does to a queue: leases end and acknowledgements are forgotten.
 
 use conclave_types::limits::ACKED_MEMORY_MS;
-use conclave_types::{RoomUid, Timestamp};
+use conclave_types::{Revision, RoomUid, Timestamp};
 
 use super::{Acked, InFlight, Queue, Ready};
 use crate::advance::Budget;
@@ -48,6 +48,20 @@ pub(crate) fn end_leases(
     }
     state.set_queue(room, number, queue.header);
     Ok(!leases.over.is_empty())
+}
+
+/// Says which revision ended leases of a queue.
+pub(crate) fn changed(
+    state: &mut State<'_>,
+    room: RoomUid,
+    number: QueueNumber,
+    revision: Revision,
+) -> Result<(), TableError> {
+    let mut header = state.queue(room, number)?;
+    header.changed = revision;
+    state.set_queue(room, number, header);
+    state.queue_changed(room, number);
+    Ok(())
 }
 
 struct Leases {

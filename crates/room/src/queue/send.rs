@@ -16,6 +16,7 @@ pub(crate) fn send(
     sender: &ParticipantName,
     items: Vec<Bytes>,
 ) -> Result<Outcome, TableError> {
+    state.act_as(sender);
     let found = if create { Queue::find_or_begin(state, room, name)? } else { Queue::find(state, room, name)? };
     let mut queue = match found {
         Ok(queue) => queue,

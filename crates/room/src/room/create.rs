@@ -28,6 +28,8 @@ pub(crate) fn create(
         create_time: now,
         update_time: now,
         queues: 0,
+        documents: 0,
+        live_documents: 0,
     };
     let labels = RoomLabels { project, name, metadata, annotations };
     state.overlay.put(entry, room.number.encode());

@@ -2,13 +2,16 @@
 //!
 //! A step that does not finish puts itself behind all that is due by now, so that a large room does not hold up the
 //! leases of others. The header goes last: while it stands, the room's uid is known to be deleting.
-//! Invariant: when the header is gone, no key and no due entry of the room is left.
+//! What the replica holds of documents in its own form is not looked at: it goes by [`crate::local::sweep`].
+//! Invariant: when the header is gone, no replicated key and no due entry of the room is left.
 
 use conclave_types::{RoomUid, Timestamp};
 
 use crate::advance::Budget;
 use crate::codec::Record;
+use crate::document::delete::DroppedDocument;
 use crate::keys::{Due, Keys, QueueNumber, Tag};
+use crate::message::MessageLog;
 use crate::queue::QueueHeader;
 use crate::session::SessionRecord;
 use crate::state::State;
@@ -71,6 +74,13 @@ fn owned_due_entries(
         let record = SessionRecord::decode(value)?;
         let id = rest.try_into().map_err(|_| crate::codec::damaged(SessionRecord::NAME, "key"))?;
         return Ok(vec![(record.due, Due::Session(room, conclave_types::SessionId(id)))]);
+    }
+    if tag == Tag::MessageLog as u8 {
+        return Ok(MessageLog::decode(value)?.due.map(|due| (due, Due::Trim(room))).into_iter().collect());
+    }
+    if tag == Tag::DroppedDocument as u8 {
+        let dropped = DroppedDocument::decode(value)?;
+        return Ok(vec![(dropped.due, Due::Dropped(room, keys.parse_document_number(key)?))]);
     }
     if tag == Tag::QueueHeader as u8 {
         let header = QueueHeader::decode(value)?;

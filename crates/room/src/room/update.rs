@@ -1,17 +1,19 @@
-//! Changes what users wrote about a room.
+//! Changes what users wrote about a room, and what it keeps of its log.
 
 use conclave_types::RoomUid;
 
 use super::{Labels, RoomLabels};
 use crate::codec::{Record, damaged};
+use crate::message;
 use crate::state::{State, load};
-use crate::{Outcome, Refusal, TableError};
+use crate::{MessageRetention, Outcome, Refusal, TableError};
 
 pub(crate) fn update(
     state: &mut State<'_>,
     room: RoomUid,
     metadata: Option<Labels>,
     annotations: Option<Labels>,
+    retention: Option<MessageRetention>,
     expected_etag: Option<u64>,
 ) -> Result<Outcome, TableError> {
     let Some(mut header) = state.active_room(room)? else { return Ok(Outcome::Refused(Refusal::RoomNotFound)) };
@@ -24,6 +26,9 @@ pub(crate) fn update(
     labels.metadata = metadata.unwrap_or(labels.metadata);
     labels.annotations = annotations.unwrap_or(labels.annotations);
     state.overlay.put(key, labels.encode());
+    if let Some(retention) = retention {
+        message::set_retention(state, room, retention)?;
+    }
 
     header.revision = header.revision.next();
     header.etag = header.revision.0;

@@ -95,6 +95,11 @@ const ROOM_DELETED: u8 = 3;
 const SENT: u8 = 4;
 const ACKED: u8 = 5;
 const REFUSED: u8 = 6;
+const DOCUMENT_READY: u8 = 7;
+const PUSHED: u8 = 8;
+const DOCUMENT_RENAMED: u8 = 9;
+const DOCUMENT_DELETED: u8 = 10;
+const POSTED: u8 = 11;
 
 /// Encodes an outcome that can be kept: any but those that are made anew each time (leases, attachments, timers).
 pub(crate) fn encode(outcome: &Outcome) -> Result<Bytes, TableError> {
@@ -106,12 +111,16 @@ pub(crate) fn encode(outcome: &Outcome) -> Result<Bytes, TableError> {
             writer.varint(room.number.0);
             writer.revision(*revision);
         }
-        Outcome::RoomUpdated { revision } => {
-            writer.u8(ROOM_UPDATED);
-            writer.revision(*revision);
-        }
-        Outcome::RoomDeleted { revision } => {
-            writer.u8(ROOM_DELETED);
+        Outcome::RoomUpdated { revision } => write_revision(&mut writer, ROOM_UPDATED, *revision),
+        Outcome::RoomDeleted { revision } => write_revision(&mut writer, ROOM_DELETED, *revision),
+        Outcome::Pushed { revision } => write_revision(&mut writer, PUSHED, *revision),
+        Outcome::DocumentRenamed { revision } => write_revision(&mut writer, DOCUMENT_RENAMED, *revision),
+        Outcome::DocumentDeleted { revision } => write_revision(&mut writer, DOCUMENT_DELETED, *revision),
+        Outcome::Posted { revision } => write_revision(&mut writer, POSTED, *revision),
+        Outcome::DocumentReady { document, created, revision } => {
+            writer.u8(DOCUMENT_READY);
+            writer.varint(document.0.into());
+            writer.u8((*created).into());
             writer.revision(*revision);
         }
         Outcome::Sent { first_item, revision } => {
@@ -138,6 +147,11 @@ pub(crate) fn encode(outcome: &Outcome) -> Result<Bytes, TableError> {
     Ok(writer.finish())
 }
 
+fn write_revision(writer: &mut Writer, kind: u8, revision: Revision) {
+    writer.u8(kind);
+    writer.revision(revision);
+}
+
 pub(crate) fn decode(bytes: Bytes) -> Result<Outcome, TableError> {
     let mut reader = Reader::inner(bytes, "kept outcome");
     let outcome = match reader.u8()? {
@@ -148,6 +162,19 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Outcome, TableError> {
         }
         ROOM_UPDATED => Outcome::RoomUpdated { revision: reader.revision()? },
         ROOM_DELETED => Outcome::RoomDeleted { revision: reader.revision()? },
+        PUSHED => Outcome::Pushed { revision: reader.revision()? },
+        DOCUMENT_RENAMED => Outcome::DocumentRenamed { revision: reader.revision()? },
+        DOCUMENT_DELETED => Outcome::DocumentDeleted { revision: reader.revision()? },
+        POSTED => Outcome::Posted { revision: reader.revision()? },
+        DOCUMENT_READY => {
+            let document = reader.document_number()?;
+            let created = match reader.u8()? {
+                0 => false,
+                1 => true,
+                _ => return Err(reader.damaged("unknown flag")),
+            };
+            Outcome::DocumentReady { document, created, revision: reader.revision()? }
+        }
         SENT => Outcome::Sent { first_item: reader.varint()?, revision: reader.revision()? },
         ACKED => {
             let revision: Revision = reader.revision()?;
@@ -195,6 +222,10 @@ fn write_refusal(refusal: Refusal, writer: &mut Writer) {
         Refusal::SessionForeign => 9,
         Refusal::NotApplied => 10,
         Refusal::RequestIdReused => 11,
+        Refusal::DocumentNotFound => 12,
+        Refusal::DocumentExists => 13,
+        Refusal::DocumentLimit => 14,
+        Refusal::NeedSync => 15,
     });
     if let Refusal::DeliveryUnknown { index } = refusal {
         writer.varint(index.into());
@@ -214,12 +245,17 @@ fn read_refusal(reader: &mut Reader) -> Result<Refusal, TableError> {
         9 => Refusal::SessionForeign,
         10 => Refusal::NotApplied,
         11 => Refusal::RequestIdReused,
+        12 => Refusal::DocumentNotFound,
+        13 => Refusal::DocumentExists,
+        14 => Refusal::DocumentLimit,
+        15 => Refusal::NeedSync,
         _ => return Err(reader.damaged("unknown refusal")),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use conclave_types::DocumentNumber;
     use conclave_types::limits::MAX_BATCH_ITEMS;
     use proptest::prelude::*;
 
@@ -242,6 +278,13 @@ mod tests {
             (any::<u64>(), revision()).prop_map(|(first_item, revision)| Outcome::Sent { first_item, revision }),
             (prop::collection::vec(result, 0..=MAX_BATCH_ITEMS), revision())
                 .prop_map(|(results, revision)| Outcome::Acked { results, revision }),
+            revision().prop_map(|revision| Outcome::Pushed { revision }),
+            revision().prop_map(|revision| Outcome::DocumentRenamed { revision }),
+            revision().prop_map(|revision| Outcome::DocumentDeleted { revision }),
+            revision().prop_map(|revision| Outcome::Posted { revision }),
+            (any::<u32>(), any::<bool>(), revision()).prop_map(|(number, created, revision)| {
+                Outcome::DocumentReady { document: DocumentNumber(number), created, revision }
+            }),
             refusal().prop_map(Outcome::Refused),
         ]
     }
@@ -260,6 +303,10 @@ mod tests {
                 Refusal::SessionForeign,
                 Refusal::NotApplied,
                 Refusal::RequestIdReused,
+                Refusal::DocumentNotFound,
+                Refusal::DocumentExists,
+                Refusal::DocumentLimit,
+                Refusal::NeedSync,
             ]),
         ]
     }
@@ -294,6 +341,19 @@ mod tests {
         assert_eq!(&encode(&acked).unwrap()[..], [5, 9, 5, 0b01_11_10_01, 2]);
         let unknown = Outcome::Refused(Refusal::DeliveryUnknown { index: 4 });
         assert_eq!(&encode(&unknown).unwrap()[..], [6, 6, 4]);
+
+        let (document, revision) = (DocumentNumber(2), Revision(9));
+        let ready = Outcome::DocumentReady { document, created: true, revision };
+        assert_eq!(&encode(&ready).unwrap()[..], [7, 2, 1, 9]);
+        for (outcome, kind) in [
+            (Outcome::Pushed { revision }, 8),
+            (Outcome::DocumentRenamed { revision }, 9),
+            (Outcome::DocumentDeleted { revision }, 10),
+            (Outcome::Posted { revision }, 11),
+        ] {
+            assert_eq!(&encode(&outcome).unwrap()[..], [kind, 9]);
+        }
+        assert_eq!(&encode(&Outcome::Refused(Refusal::NeedSync)).unwrap()[..], [6, 15]);
 
         let mut open = OpenOutcomes::default();
         open.push(Sequence(7), encode(&Outcome::Sent { first_item: 3, revision: Revision(8) }).unwrap());

@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 use conclave_types::{
-    AttachmentNumber, DeliveryId, GroupId, Revision, RoomNumber, RoomUid, Sequence, SessionId, Slot, Timestamp,
+    AddedClocks, AttachmentNumber, DeliveryId, DocumentPath, GroupId, RequiredClock, Revision, RoomNumber, RoomUid,
+    Sequence, SessionId, Slot, Timestamp, UpdateClocks, YjsClient,
 };
 
+use crate::keys::Keys;
 use crate::memory::MemoryTables;
 use crate::{
-    Advance, Applied, Batch, Command, DeliveredItem, Operation, Origin, Outcome, Receiver, SessionFrame, next_due, read,
+    Advance, Applied, Batch, Change, Command, DeliveredItem, DocumentView, Effect, MessageRetention, Operation, Origin,
+    Outcome, Receiver, SessionFrame, Writes, next_due, read,
 };
 
 pub(super) const GROUP: GroupId = GroupId(1);
@@ -76,6 +79,17 @@ impl Shard {
     pub fn sizes(&self) -> (u64, u64) {
         let view = read::queue(&self.tables, GROUP, ROOM, &queue()).unwrap();
         view.map_or((0, 0), |view| (view.ready, view.leased))
+    }
+
+    pub fn document(&self, document: &str) -> Option<DocumentView> {
+        read::document(&self.tables, GROUP, ROOM, &path(document)).unwrap()
+    }
+
+    /// Writes what a function of [`crate::local`] returned.
+    pub fn write_local(&mut self, writes: Writes) {
+        let local = Keys::new(GROUP).local_all();
+        assert!(writes.iter().all(|(key, _)| local.contains(key)), "a local write outside its class");
+        self.tables.write(writes);
     }
 
     pub fn revision(&self) -> u64 {
@@ -148,6 +162,72 @@ pub(super) fn lease_as(max_items: u32, receiver: Receiver, again: bool, lease_ms
 pub(super) fn ack(deliveries: &[(u64, u32)]) -> Operation {
     let deliveries = deliveries.iter().map(|(item, attempt)| DeliveryId { item: *item, attempt: *attempt }).collect();
     Operation::AckDeliveries { room: ROOM, queue: queue(), deliveries }
+}
+
+pub(super) fn path(path: &str) -> DocumentPath {
+    path.parse().unwrap()
+}
+
+/// A push by ann with the clocks `added` (client, from, to) and as many bytes as clocks.
+pub(super) fn push(document: &str, added: &[(u64, u64, u64)]) -> Operation {
+    push_with(
+        document,
+        clocks(added, &[], false),
+        &"u".repeat(added.iter().map(|added| added.2 - added.1).sum::<u64>() as usize),
+    )
+}
+
+pub(super) fn push_with(document: &str, clocks: UpdateClocks, update: &str) -> Operation {
+    Operation::PushUpdate {
+        room: ROOM,
+        path: path(document),
+        create: true,
+        author: "ann".parse().unwrap(),
+        clocks,
+        update: Bytes::copy_from_slice(update.as_bytes()),
+    }
+}
+
+pub(super) fn clocks(added: &[(u64, u64, u64)], required: &[(u64, u64)], deletes: bool) -> UpdateClocks {
+    let added = added.iter().map(|(client, from, to)| AddedClocks { client: YjsClient(*client), from: *from, to: *to });
+    let required = required.iter().map(|(client, clock)| RequiredClock { client: YjsClient(*client), clock: *clock });
+    UpdateClocks { added: added.collect(), required: required.collect(), deletes }
+}
+
+pub(super) fn create_document(document: &str) -> Operation {
+    Operation::CreateDocument { room: ROOM, path: path(document) }
+}
+
+pub(super) fn rename_document(from: &str, to: &str) -> Operation {
+    Operation::RenameDocument { room: ROOM, from: path(from), to: path(to) }
+}
+
+pub(super) fn delete_document(document: &str) -> Operation {
+    Operation::DeleteDocument { room: ROOM, path: path(document) }
+}
+
+pub(super) fn post(message: &str) -> Operation {
+    let message = Bytes::copy_from_slice(message.as_bytes());
+    Operation::PostMessage { room: ROOM, sender: "ann".parse().unwrap(), message }
+}
+
+pub(super) fn retain(retention: MessageRetention) -> Operation {
+    let retention = Some(retention);
+    Operation::UpdateRoom { room: ROOM, metadata: None, annotations: None, retention, expected_etag: None }
+}
+
+/// What watchers are told of.
+pub(super) fn changes(effects: Vec<Effect>) -> Vec<Change> {
+    let change = |effect| match effect {
+        Effect::Changed(change) => Some(change),
+        _ => None,
+    };
+    effects.into_iter().filter_map(change).collect()
+}
+
+/// What the leader does beside telling watchers.
+pub(super) fn hints(effects: Vec<Effect>) -> Vec<Effect> {
+    effects.into_iter().filter(|effect| !matches!(effect, Effect::Changed(_))).collect()
 }
 
 pub(super) fn advance(limit: u32) -> Operation {

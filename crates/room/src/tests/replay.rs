@@ -1,10 +1,11 @@
 //! The same commands in the same order leave the same state, however they were divided into entries and batches.
-//! What differs by design is left out: the keys of kept outcomes, one an entry, and the list of them.
+//! What differs by design is left out: the keys of kept outcomes, one an entry, and the list of them; and what a replica
+//! holds of documents in its own form, whatever it does with it in between.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use conclave_types::{RoomNumber, RoomUid, Sequence, SessionId, Timestamp};
+use conclave_types::{DocumentNumber, Revision, RoomNumber, RoomUid, Sequence, SessionId, Timestamp};
 use proptest::prelude::*;
 
 use super::audit::audit;
@@ -12,9 +13,10 @@ use super::harness::*;
 use super::rooms::set_room;
 use crate::codec::Record;
 use crate::keys::{Keys, Tag};
+use crate::local::{swap_base, sweep};
 use crate::memory::MemoryTables;
 use crate::session::SessionRecord;
-use crate::{Batch, Command, Operation, Origin, Outcome, Receiver};
+use crate::{Batch, Command, MessageRetention, Operation, Origin, Outcome, Receiver, read};
 
 fn command() -> impl Strategy<Value = Command> {
     let operation = prop_oneof![
@@ -24,6 +26,7 @@ fn command() -> impl Strategy<Value = Command> {
             room,
             metadata: Some([("k".to_owned(), "v".to_owned())].into()),
             annotations: None,
+            retention: None,
             expected_etag,
         }),
         6 => (room(), 1..4usize).prop_map(|(room, count)| in_room(send(&vec!["body"; count]), room)),
@@ -35,6 +38,12 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(room, deliveries)| in_room(ack(&deliveries), room)),
         1 => (1..3u64, any::<bool>()).prop_map(|(presented, unacknowledged)| attach(presented, START, unacknowledged)),
         2 => Just(advance(10_000)),
+        8 => in_a_room(document_operation()),
+        4 => in_a_room((0..9usize).prop_map(|bytes| post(&"m".repeat(bytes)))),
+        1 => (room(), 0..5u64, prop::option::of(1..3_000u64)).prop_map(|(room, max_messages, max_age_ms)| {
+            let retention = Some(MessageRetention { max_messages, max_age_ms, ..MessageRetention::default() });
+            Operation::UpdateRoom { room, metadata: None, annotations: None, retention, expected_etag: None }
+        }),
     ];
     (operation, origin()).prop_map(|(operation, mut origin)| {
         if let (Origin::Session(frame), Some(room)) = (&mut origin, operation.room()) {
@@ -42,6 +51,68 @@ fn command() -> impl Strategy<Value = Command> {
         }
         Command { origin, operation }
     })
+}
+
+fn document_operation() -> impl Strategy<Value = Operation> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    prop_oneof![
+        6 => (name(), 1..3u64, 0..4u64, 1..3u64, prop::bool::weighted(0.3))
+            .prop_map(|(name, client, from, count, deletes)| {
+                push_with(name, clocks(&[(client, from, from + count)], &[], deletes), "update")
+            }),
+        1 => name().prop_map(create_document),
+        1 => (name(), name()).prop_map(|(from, to)| rename_document(from, to)),
+        1 => name().prop_map(delete_document),
+    ]
+}
+
+fn in_a_room(operation: impl Strategy<Value = Operation>) -> impl Strategy<Value = Operation> {
+    (operation, room()).prop_map(|(operation, room)| in_room(operation, room))
+}
+
+/// What one replica does by itself between two batches.
+#[derive(Debug, Clone)]
+enum Local {
+    Nothing,
+    Swap {
+        room: RoomUid,
+        document: u32,
+        back: u64,
+    },
+    Sweep(usize),
+    /// All of it gone: applying never reads it.
+    Lose,
+}
+
+fn local() -> impl Strategy<Value = Local> {
+    prop_oneof![
+        2 => Just(Local::Nothing),
+        6 => (room(), 1..4u32, 0..3u64).prop_map(|(room, document, back)| Local::Swap { room, document, back }),
+        2 => (1..9usize).prop_map(Local::Sweep),
+        1 => Just(Local::Lose),
+    ]
+}
+
+impl Local {
+    fn run(&self, tables: &mut MemoryTables) {
+        let writes = match *self {
+            Local::Nothing => return,
+            Local::Swap { room, document, back } => {
+                let number = DocumentNumber(document);
+                let Some(view) = read::document_by_number(tables, GROUP, room, number).unwrap() else { return };
+                let header = read::local_header(tables, GROUP, room, number).unwrap();
+                let upto = Revision(view.revision.0.saturating_sub(back));
+                let base = vec![1; 70_000 * usize::from(back == 0)];
+                swap_base(tables, GROUP, room, number, header.as_ref(), &base, upto).unwrap().unwrap_or_default()
+            }
+            Local::Sweep(limit) => sweep(tables, GROUP, None, limit).unwrap().0,
+            Local::Lose => {
+                let all = Keys::new(GROUP).local_all();
+                tables.dump().into_keys().filter(|key| all.contains(key)).map(|key| (key, None)).collect()
+            }
+        };
+        tables.write(writes);
+    }
 }
 
 fn room() -> impl Strategy<Value = RoomUid> {
@@ -67,12 +138,13 @@ fn origin() -> impl Strategy<Value = Origin> {
     ]
 }
 
-/// A command, the time that passed before it, and where the divided run ends an entry or a batch.
-type Step = (Command, u64, bool, bool);
+/// A command, the time that passed before it, where the divided run ends an entry or a batch, and what its replica does
+/// by itself after such a batch.
+type Step = (Command, u64, bool, bool, Local);
 
 fn step() -> impl Strategy<Value = Step> {
     let wait = prop_oneof![6 => Just(0), 3 => 1..1_000u64, 1 => Just(6 * MINUTE)];
-    (command(), wait, any::<bool>(), any::<bool>())
+    (command(), wait, any::<bool>(), any::<bool>(), local())
 }
 
 /// Applies the steps; an entry ends before time passes, and where `ends_entry` says so.
@@ -80,13 +152,16 @@ fn run(
     steps: &[Step],
     ends_entry: impl Fn(&Step) -> bool,
     ends_batch: impl Fn(&Step) -> bool,
+    acts_alone: bool,
 ) -> (MemoryTables, Vec<Outcome>) {
     let mut batches: Vec<Vec<(u64, Vec<Command>)>> = vec![vec![(START, Vec::new())]];
+    let mut alone = vec![&Local::Nothing];
     let mut now = START;
     for step in steps {
         now += step.1;
         if ends_batch(step) {
             batches.push(Vec::new());
+            alone.push(if acts_alone { &step.4 } else { &Local::Nothing });
         }
         let batch = batches.last_mut().unwrap();
         if batch.is_empty() || step.1 > 0 || ends_entry(step) {
@@ -95,7 +170,7 @@ fn run(
         batch.last_mut().unwrap().1.push(step.0.clone());
     }
     let (mut tables, mut outcomes) = (MemoryTables::default(), Vec::new());
-    for entries in batches {
+    for (entries, local) in batches.into_iter().zip(alone) {
         let mut batch = Batch::new(GROUP, &tables).unwrap();
         for (time, commands) in entries {
             outcomes.extend(batch.apply(Timestamp(time), commands).unwrap().outcomes);
@@ -103,6 +178,7 @@ fn run(
         let writes = batch.into_writes();
         tables.write(writes);
         audit(&tables);
+        local.run(&mut tables);
     }
     (tables, outcomes)
 }
@@ -111,7 +187,7 @@ fn comparable(tables: &MemoryTables) -> BTreeMap<Vec<u8>, Bytes> {
     let keys = Keys::new(GROUP);
     let tag = |key: &[u8]| keys.parse_room_data(key).map_or(0, |(tag, _)| tag);
     let mut dump = tables.dump();
-    dump.retain(|key, _| tag(key) != Tag::KeptOutcomes as u8);
+    dump.retain(|key, _| tag(key) != Tag::KeptOutcomes as u8 && !keys.local_all().contains(key));
     for (key, value) in &mut dump {
         if tag(key) == Tag::Session as u8 {
             let record = SessionRecord::decode(value.clone()).unwrap();
@@ -125,13 +201,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn division_into_entries_and_batches_changes_nothing(steps in prop::collection::vec(step(), 1..80)) {
-        let (whole, outcomes) = run(&steps, |_| false, |_| false);
-        let (single, single_outcomes) = run(&steps, |_| true, |_| true);
-        let (divided, divided_outcomes) = run(&steps, |step| step.2, |step| step.3);
+        let (whole, outcomes) = run(&steps, |_| false, |_| false, false);
+        let (single, single_outcomes) = run(&steps, |_| true, |_| true, true);
+        let (divided, divided_outcomes) = run(&steps, |step| step.2, |step| step.3, true);
         prop_assert_eq!(&outcomes, &single_outcomes);
         prop_assert_eq!(&outcomes, &divided_outcomes);
         prop_assert_eq!(comparable(&whole), comparable(&single));
         prop_assert_eq!(comparable(&whole), comparable(&divided));
+        for number in 1..4 {
+            let room = RoomUid { slot: SLOT, number: RoomNumber(number) };
+            let documents = |tables| read::list_documents(tables, GROUP, room, None, 9).unwrap();
+            prop_assert_eq!(documents(&whole), documents(&divided));
+            let log = |tables| read::messages(tables, GROUP, room, Revision(0), 99, usize::MAX).unwrap();
+            prop_assert_eq!(log(&whole), log(&divided));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{Effect, Operation, Outcome, Receiver, Refusal, RoomState, read};
 
 fn update(metadata: Option<&str>, expected_etag: Option<u64>) -> Operation {
     let metadata = metadata.map(|value| [("colour".to_owned(), value.to_owned())].into());
-    Operation::UpdateRoom { room: ROOM, metadata, annotations: None, expected_etag }
+    Operation::UpdateRoom { room: ROOM, metadata, annotations: None, retention: None, expected_etag }
 }
 
 #[test]
@@ -159,8 +159,13 @@ pub(super) fn set_room(operation: &mut Operation, uid: RoomUid) {
     match operation {
         Operation::SendItems { room, .. }
         | Operation::LeaseItems { room, .. }
-        | Operation::AckDeliveries { room, .. } => *room = uid,
-        _ => panic!("not an operation on a queue"),
+        | Operation::AckDeliveries { room, .. }
+        | Operation::CreateDocument { room, .. }
+        | Operation::PushUpdate { room, .. }
+        | Operation::RenameDocument { room, .. }
+        | Operation::DeleteDocument { room, .. }
+        | Operation::PostMessage { room, .. } => *room = uid,
+        _ => panic!("not an operation on what a room holds"),
     }
 }
 

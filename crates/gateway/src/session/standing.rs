@@ -1,0 +1,369 @@
+//! The client frames that stay in force after their reply: subscriptions, and the session's participant.
+//!
+//! A host keeps neither beyond the stream, so a new leader is told again: each subscription with the last revision that
+//! its events carried. Invariants: what the client ended is never begun again, so a frame stands only if it succeeded
+//! and no ending was sent behind it; a revision counts only once its frame is certain to reach the client, so no event
+//! is passed over. A session that the client resumes at another gateway begins here with nothing: the client subscribes
+//! again itself, with sequence 0 as a gateway does.
+//!
+//! What finds no place in the budget is remembered without its bytes; its client is told that it ended when the host
+//! is lost, and may begin it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_proto::envelope::{Body, ClientEnvelope, body, resubscribe, without_sequence};
+use conclave_proto::status::ApiError;
+use conclave_proto::v1::{ErrorReason, ServerFrame, server_frame};
+use conclave_types::limits::MAX_SUBSCRIPTIONS;
+
+use crate::frames::{framed, prefixed};
+use crate::retained::RetainedBudget;
+
+/// Most bytes of standing frames of one session. A subscription is a name and perhaps a state vector, so this is room
+/// for all that a session may have, unless it means ill.
+const BYTES_LIMIT: usize = 1 << 20;
+/// How long a client waits before it begins again what could not be kept.
+const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+const READ_BEFORE: &str = "the frame was read when it was sent";
+
+#[derive(Debug)]
+pub struct Standing {
+    /// By sequence: requests that stand if they succeed. Each is in the ledger too, which bounds them.
+    asked: BTreeMap<u64, Subject>,
+    /// By the client's number; at most [`MAX_SUBSCRIPTIONS`], because a host refuses more.
+    subscriptions: BTreeMap<u64, Subscription>,
+    participant: Option<Kept>,
+    bytes: usize,
+    budget: Arc<RetainedBudget>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Subscription(u64),
+    Participant,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    frame: Kept,
+    /// The last one that its events carried; 0 before that.
+    revision: u64,
+}
+
+/// A client frame with sequence 0 and without its gRPC prefix, in a buffer of its own.
+#[derive(Debug)]
+enum Kept {
+    Frame(Bytes),
+    /// There was no room for it.
+    Forgotten,
+}
+
+/// What a change of hosts brings with it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// For the new host before the unanswered frames, since one of them may change the participant or need it. Framed.
+    pub participant: Option<Bytes>,
+    /// For the new host behind the unanswered frames, by number. Framed.
+    pub subscriptions: Vec<Bytes>,
+    /// For the client: what ended, because it could not be kept. Framed.
+    pub ended: Vec<Bytes>,
+}
+
+impl Standing {
+    pub fn new(budget: Arc<RetainedBudget>) -> Self {
+        Standing { asked: BTreeMap::new(), subscriptions: BTreeMap::new(), participant: None, bytes: 0, budget }
+    }
+
+    /// Notes a frame that is about to be sent. `owed`: its reply is awaited. Returns the unanswered frame that this one
+    /// ends, if it must be sent again behind that one.
+    pub fn sent(&mut self, envelope: &ClientEnvelope<'_>, owed: bool, frame: &[u8]) -> Option<u64> {
+        let subject = match envelope.body?.field {
+            body::SUBSCRIBE => Subject::Subscription(envelope.subscription),
+            body::ATTACH_PARTICIPANT => Subject::Participant,
+            // Already now and not at the reply, which may be lost with the host.
+            body::UNSUBSCRIBE => return self.ending(Subject::Subscription(envelope.subscription)).filter(|_| !owed),
+            body::DETACH_PARTICIPANT => return self.ending(Subject::Participant).filter(|_| !owed),
+            _ => return None,
+        };
+        match (owed, envelope.sequence) {
+            (true, sequence) => {
+                self.asked.insert(sequence, subject);
+            }
+            // A client takes up what it had at another gateway: it stands unless the host says otherwise.
+            (false, 0) => self.begin(subject, frame),
+            // The host refuses it for its sequence.
+            (false, _) => {}
+        }
+        None
+    }
+
+    /// Notes the reply to this frame.
+    pub fn answered(&mut self, sequence: u64, reply: Option<Body<'_>>, frame: &[u8]) {
+        // Nearly all replies are to other frames.
+        if self.asked.is_empty() {
+            return;
+        }
+        match (self.asked.remove(&sequence), reply.map(|reply| reply.field)) {
+            (Some(subject @ Subject::Subscription(_)), Some(body::SUBSCRIBED))
+            | (Some(subject @ Subject::Participant), Some(body::ATTACH_PARTICIPANT)) => self.begin(subject, frame),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, subject: Subject, frame: &[u8]) {
+        self.end(subject);
+        match subject {
+            Subject::Subscription(number) if self.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+                let frame = self.keep(frame);
+                self.subscriptions.insert(number, Subscription { frame, revision: 0 });
+            }
+            // A host refuses more.
+            Subject::Subscription(_) => {}
+            Subject::Participant => self.participant = Some(self.keep(frame)),
+        }
+    }
+
+    /// Ends what stands and what was asked for. Returns the newest of the latter.
+    fn ending(&mut self, ended: Subject) -> Option<u64> {
+        self.end(ended);
+        let asked = self.asked.iter().rev().find(|(_, subject)| **subject == ended).map(|(sequence, _)| *sequence);
+        self.asked.retain(|_, subject| *subject != ended);
+        asked
+    }
+
+    fn end(&mut self, subject: Subject) {
+        match subject {
+            Subject::Subscription(number) => self.subscription_ended(number),
+            Subject::Participant => self.participant_ended(),
+        }
+    }
+
+    /// Events of a subscription up to this revision go to the client.
+    pub fn reached(&mut self, number: u64, revision: u64) {
+        if let Some(subscription) = self.subscriptions.get_mut(&number) {
+            subscription.revision = revision;
+        }
+    }
+
+    pub fn subscription_ended(&mut self, number: u64) {
+        if let Some(ended) = self.subscriptions.remove(&number) {
+            self.give_back(&ended.frame);
+        }
+    }
+
+    pub fn participant_ended(&mut self) {
+        if let Some(ended) = self.participant.take() {
+            self.give_back(&ended);
+        }
+    }
+
+    /// Begins again at a new host.
+    pub fn resume(&mut self) -> Resumed {
+        let mut resumed = Resumed::default();
+        match &self.participant {
+            None => {}
+            Some(Kept::Frame(frame)) => resumed.participant = Some(prefixed(frame)),
+            Some(Kept::Forgotten) => {
+                self.participant = None;
+                resumed.ended.push(ended(0));
+            }
+        }
+        self.subscriptions.retain(|number, subscription| match &subscription.frame {
+            Kept::Frame(frame) => {
+                let again = resubscribe(frame, subscription.revision).expect(READ_BEFORE);
+                resumed.subscriptions.push(prefixed(&again));
+                true
+            }
+            Kept::Forgotten => {
+                resumed.ended.push(ended(*number));
+                false
+            }
+        });
+        resumed
+    }
+
+    fn keep(&mut self, frame: &[u8]) -> Kept {
+        let frame = Bytes::from(without_sequence(frame).expect(READ_BEFORE));
+        if self.bytes + frame.len() > BYTES_LIMIT || !self.budget.take_standing(frame.len()) {
+            return Kept::Forgotten;
+        }
+        self.bytes += frame.len();
+        Kept::Frame(frame)
+    }
+
+    fn give_back(&mut self, kept: &Kept) {
+        if let Kept::Frame(frame) = kept {
+            self.bytes -= frame.len();
+            self.budget.give_back_standing(frame.len());
+        }
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.budget.give_back_standing(self.bytes);
+    }
+}
+
+/// Tells the client that a subscription (0: its participant) ended with the host.
+fn ended(subscription: u64) -> Bytes {
+    let why = "the gateway keeps too much to go on with this at another host: begin it again";
+    let status = ApiError::new(ErrorReason::Overloaded, why).retry_after(BEGIN_AGAIN_AFTER);
+    let body = Some(server_frame::Body::Status(status.into()));
+    framed(&ServerFrame { subscription, body, ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_proto::v1::client_frame::Body as Asked;
+    use conclave_proto::v1::{AttachParticipantRequest, ClientFrame, DetachParticipantRequest, Subscribe, Unsubscribe};
+    use prost::Message;
+
+    use super::*;
+    use crate::frames::PREFIX_BYTES;
+
+    const SUBSCRIBED: Option<Body<'static>> = Some(Body { field: body::SUBSCRIBED, message: &[] });
+    const ATTACHED: Option<Body<'static>> = Some(Body { field: body::ATTACH_PARTICIPANT, message: &[] });
+    const FAILED: Option<Body<'static>> = Some(Body { field: body::STATUS, message: &[] });
+
+    fn standing() -> Standing {
+        Standing::new(RetainedBudget::new(1 << 20))
+    }
+
+    fn subscribe(resource: &str, after_revision: u64) -> Asked {
+        Asked::Subscribe(Subscribe { resource: resource.to_owned(), after_revision, ..Default::default() })
+    }
+
+    fn attach(role: &str) -> Asked {
+        Asked::AttachParticipant(AttachParticipantRequest { role: role.to_owned(), ..Default::default() })
+    }
+
+    fn send(standing: &mut Standing, sequence: u64, subscription: u64, asked: Asked) -> Vec<u8> {
+        let frame = ClientFrame { sequence, subscription, body: Some(asked), ..Default::default() }.encode_to_vec();
+        standing.sent(&ClientEnvelope::peek(&frame).unwrap(), sequence > 0, &frame);
+        frame
+    }
+
+    fn unsubscribe(standing: &mut Standing, subscription: u64) -> Option<u64> {
+        let body = Some(Asked::Unsubscribe(Unsubscribe {}));
+        let frame = ClientFrame { subscription, body, ..Default::default() }.encode_to_vec();
+        standing.sent(&ClientEnvelope::peek(&frame).unwrap(), false, &frame)
+    }
+
+    fn begin(standing: &mut Standing, sequence: u64, subscription: u64, asked: Asked) {
+        let reply = if subscription > 0 { SUBSCRIBED } else { ATTACHED };
+        let frame = send(standing, sequence, subscription, asked);
+        standing.answered(sequence, reply, &frame);
+    }
+
+    fn resumed(standing: &mut Standing) -> Vec<ClientFrame> {
+        let Resumed { participant, subscriptions, .. } = standing.resume();
+        participant
+            .into_iter()
+            .chain(subscriptions)
+            .map(|frame| ClientFrame::decode(&frame[PREFIX_BYTES..]).unwrap())
+            .collect()
+    }
+
+    fn again(subscription: u64, asked: Asked) -> ClientFrame {
+        ClientFrame { subscription, body: Some(asked), ..Default::default() }
+    }
+
+    #[test]
+    fn subscriptions_go_on_where_they_were() {
+        let mut standing = standing();
+        begin(&mut standing, 1, 9, subscribe("nine", 4));
+        begin(&mut standing, 2, 3, subscribe("three", 4));
+        begin(&mut standing, 3, 0, attach("guest"));
+        standing.reached(3, 7);
+        standing.reached(3, 8);
+        standing.reached(5, 11);
+        let expected = [again(0, attach("guest")), again(3, subscribe("three", 8)), again(9, subscribe("nine", 4))];
+        assert_eq!(resumed(&mut standing), expected);
+        assert_eq!(resumed(&mut standing), expected, "every time");
+    }
+
+    #[test]
+    fn only_what_succeeded_stands() {
+        let mut standing = standing();
+        let frame = send(&mut standing, 1, 1, subscribe("one", 0));
+        assert!(resumed(&mut standing).is_empty(), "the ledger has it until it is answered");
+        standing.answered(1, FAILED, &frame);
+        assert!(resumed(&mut standing).is_empty());
+        begin(&mut standing, 2, 0, attach("first"));
+        let frame = send(&mut standing, 3, 0, attach("second"));
+        standing.answered(3, FAILED, &frame);
+        assert_eq!(resumed(&mut standing), [again(0, attach("first"))], "the one before stands");
+        begin(&mut standing, 4, 0, attach("third"));
+        assert_eq!(resumed(&mut standing), [again(0, attach("third"))], "the newest stands");
+        assert!(standing.asked.is_empty());
+    }
+
+    #[test]
+    fn an_ending_sent_behind_a_beginning_wins_whichever_is_answered_first() {
+        let mut standing = standing();
+        let begun = send(&mut standing, 1, 1, subscribe("one", 0));
+        assert_eq!(unsubscribe(&mut standing, 1), Some(1), "to be sent again behind it");
+        standing.answered(1, SUBSCRIBED, &begun);
+        let attached = send(&mut standing, 3, 0, attach("guest"));
+        send(&mut standing, 4, 0, Asked::DetachParticipant(DetachParticipantRequest::default()));
+        standing.answered(3, ATTACHED, &attached);
+        assert!(resumed(&mut standing).is_empty());
+        // And begun once more under the same number.
+        begin(&mut standing, 5, 1, subscribe("one", 0));
+        assert_eq!(unsubscribe(&mut standing, 1), None, "it was answered");
+        let begun = send(&mut standing, 6, 1, subscribe("one", 0));
+        standing.reached(1, 20);
+        standing.answered(6, SUBSCRIBED, &begun);
+        assert_eq!(resumed(&mut standing), [again(1, subscribe("one", 0))], "without the cursor of the one before");
+    }
+
+    #[test]
+    fn what_a_client_takes_up_itself_stands_at_once() {
+        let mut standing = standing();
+        send(&mut standing, 0, 1, subscribe("one", 4));
+        send(&mut standing, 0, 0, attach("guest"));
+        assert_eq!(resumed(&mut standing), [again(0, attach("guest")), again(1, subscribe("one", 4))]);
+        standing.subscription_ended(1);
+        assert_eq!(resumed(&mut standing), [again(0, attach("guest"))], "the host did not take it");
+    }
+
+    #[test]
+    fn what_ended_gives_its_bytes_back() {
+        let budget = RetainedBudget::new(1 << 20);
+        let mut standing = Standing::new(budget.clone());
+        for round in 0..3 {
+            begin(&mut standing, 3 * round + 1, 1, subscribe("one", 0));
+            begin(&mut standing, 3 * round + 2, 2, subscribe("two", 0));
+            begin(&mut standing, 3 * round + 3, 0, attach("guest"));
+        }
+        let kept = budget.used_bytes();
+        assert!((1..100).contains(&kept), "{kept}: the newest of each");
+        standing.subscription_ended(1);
+        standing.subscription_ended(1);
+        standing.participant_ended();
+        assert!((1..kept).contains(&budget.used_bytes()));
+        drop(standing);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_finds_no_place_is_said_to_have_ended_once() {
+        let budget = RetainedBudget::new(60);
+        let mut standing = Standing::new(budget.clone());
+        begin(&mut standing, 1, 1, subscribe("one", 0));
+        begin(&mut standing, 2, 2, subscribe(&"two".repeat(20), 0));
+        begin(&mut standing, 3, 0, attach(&"guest".repeat(20)));
+        let resumed = standing.resume();
+        assert_eq!(resumed.subscriptions.len(), 1);
+        let told: Vec<_> =
+            resumed.ended.iter().map(|frame| ServerFrame::decode(&frame[PREFIX_BYTES..]).unwrap()).collect();
+        assert_eq!(told.iter().map(|frame| (frame.reply_to, frame.subscription)).collect::<Vec<_>>(), [(0, 0), (0, 2)]);
+        assert!(told.iter().all(|frame| matches!(frame.body, Some(server_frame::Body::Status(_)))));
+        assert_eq!(standing.resume().ended, Vec::<Bytes>::new());
+    }
+}

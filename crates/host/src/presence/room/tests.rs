@@ -1,0 +1,421 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::super::lease::RENEWAL_GRAIN_MS;
+use super::*;
+
+const START: Timestamp = Timestamp(1_000_000);
+const LEASE_MS: u64 = 30_000;
+const ADA: SessionId = SessionId([1; 16]);
+const BOB: SessionId = SessionId([2; 16]);
+
+fn name(text: &str) -> ParticipantName {
+    text.parse().expect("a participant name")
+}
+
+fn uid(number: u8) -> ParticipantUid {
+    ParticipantUid([number; 16])
+}
+
+fn by_session(participant: &str, session: SessionId) -> Attaching {
+    Attaching {
+        name: name(participant),
+        identity: name(participant.split('#').next().expect("a name")),
+        attacher: Attacher::Session(session),
+        role: "user".into(),
+        attributes: BTreeMap::new(),
+        lease_ms: LEASE_MS,
+        replace: false,
+    }
+}
+
+fn by_call(participant: &str, uid: Option<ParticipantUid>) -> Attaching {
+    Attaching { attacher: Attacher::Call(uid), ..by_session(participant, ADA) }
+}
+
+fn with_color(attaching: Attaching, color: &str) -> Attaching {
+    Attaching { attributes: BTreeMap::from([("color".into(), color.into())]), ..attaching }
+}
+
+fn names(room: &RoomPresence, now: Timestamp) -> Vec<String> {
+    room.present(now).map(|attached| attached.name.to_string()).collect()
+}
+
+/// What is told at `now`: kind, name, and the first byte of the uid.
+fn told(room: &mut RoomPresence, now: Timestamp) -> Vec<(ChangeKind, String, u8)> {
+    let changes = room.changes(now).into_iter();
+    changes.map(|change| (change.kind, change.participant.name.to_string(), change.participant.uid.0[0])).collect()
+}
+
+fn over(from: Timestamp) -> Timestamp {
+    from.plus_ms(LEASE_MS + RENEWAL_GRAIN_MS)
+}
+
+#[test]
+fn who_attaches_is_here_until_the_lease_is_over() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    assert_eq!(told(&mut room, START), [(ChangeKind::Attached, "ada".into(), 1)]);
+    assert_eq!(names(&room, over(START).plus_ms(0).min(START.plus_ms(LEASE_MS))), ["ada"]);
+    assert_eq!(room.next(), Some(over(START)));
+
+    // Nobody finds a ghost, also before it is taken out.
+    let end = over(START);
+    assert!(names(&room, end).is_empty());
+    assert!(room.by_name(end, &name("ada")).is_none() && room.by_uid(end, uid(1)).is_none());
+    room.expire(end);
+    assert_eq!(told(&mut room, end), [(ChangeKind::LeaseEnded, "ada".into(), 1)]);
+    assert_eq!(room.take_moved().0, [ADA]);
+    assert!(room.is_forgettable(end.plus_ms(BATCH_INTERVAL_MS)));
+}
+
+#[test]
+fn a_renewed_lease_runs_from_its_renewal() {
+    let mut room = RoomPresence::default();
+    let ada = room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    let renewed = START.plus_ms(20_000);
+    ada.lease.renew(renewed);
+    room.expire(over(START));
+    assert_eq!(names(&room, over(START)), ["ada"]);
+    assert_eq!(room.checks.first().expect("a look").0, over(renewed));
+    room.expire(over(renewed));
+    assert!(names(&room, over(renewed)).is_empty() && room.checks.is_empty());
+}
+
+#[test]
+fn a_shorter_lease_counts_at_once() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    room.attach(START, Attaching { lease_ms: 5_000, ..by_session("ada", ADA) }, uid(2)).expect("renewed");
+    assert_eq!(room.checks.iter().next(), Some(&(START.plus_ms(5_000 + RENEWAL_GRAIN_MS), uid(1))));
+    assert_eq!(room.checks.len(), 1);
+}
+
+#[test]
+fn attaching_again_changes_and_keeps_the_uid() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    let later = START.plus_ms(1_000);
+    let same = room.attach(later, by_session("ada", ADA), uid(2)).expect("renewed");
+    assert_eq!((same.uid, same.updated), (uid(1), START));
+    assert_eq!(told(&mut room, later), [], "a renewal is no change");
+    let red = room.attach(later, with_color(by_session("ada", ADA), "red"), uid(3)).expect("changed");
+    assert_eq!((red.uid, red.created, red.updated), (uid(1), START, later));
+    assert_eq!(told(&mut room, later), [(ChangeKind::Updated, "ada".into(), 1)]);
+}
+
+#[test]
+fn a_session_has_one_participant() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    let later = START.plus_ms(1_000);
+    room.attach(later, by_session("ada#phone", ADA), uid(2)).expect("attached under another name");
+    assert_eq!(names(&room, later), ["ada#phone"]);
+    let moved = [(ChangeKind::Detached, "ada".into(), 1), (ChangeKind::Attached, "ada#phone".into(), 2)];
+    assert_eq!(told(&mut room, later), moved);
+}
+
+#[test]
+fn a_held_name_is_refused_and_the_holder_stays() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    let refused = [
+        by_session("ada", BOB),
+        by_call("ada", None),
+        by_call("ada", Some(uid(9))),
+        // Another identity whose name allows it: `a` may be `a#x`, and so may a token named `a#x`.
+        Attaching { identity: name("eve"), replace: true, ..by_session("ada", BOB) },
+    ];
+    for attaching in refused {
+        assert_eq!(room.attach(START, attaching, uid(2)).err(), Some(AttachError::NameHeld));
+    }
+    assert_eq!(room.by_name(START, &name("ada")).expect("still here").uid, uid(1));
+}
+
+#[test]
+fn a_refused_attaching_leaves_the_own_participant_where_it_was() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada#1", ADA), uid(1)).expect("attached");
+    room.attach(START, by_session("ada#2", BOB), uid(2)).expect("attached");
+    assert_eq!(room.attach(START, by_session("ada#2", ADA), uid(3)).err(), Some(AttachError::NameHeld));
+    assert_eq!(names(&room, START), ["ada#1", "ada#2"]);
+}
+
+#[test]
+fn the_same_identity_may_take_a_name_over() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    room.take_moved();
+    let later = START.plus_ms(1_000);
+    room.attach(later, Attaching { replace: true, ..by_session("ada", BOB) }, uid(2)).expect("taken over");
+    let (departed, arrived) = room.take_moved();
+    assert_eq!((departed, arrived[0].0), (vec![ADA], BOB));
+    let changes = room.changes(later);
+    assert!(changes.iter().all(|change| change.by == Some(BOB)), "the one who lost the name is told");
+    let kinds: Vec<_> = changes.iter().map(|change| (change.kind, change.participant.uid)).collect();
+    assert_eq!(kinds, [(ChangeKind::Detached, uid(1)), (ChangeKind::Attached, uid(2))]);
+    // The one who lost it has none, and takes nothing away when it leaves.
+    room.session_left(later, ADA);
+    assert_eq!(names(&room, later), ["ada"]);
+}
+
+#[test]
+fn a_call_renews_by_uid_and_comes_back_when_it_was_taken_out() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_call("ada", None), uid(1)).expect("attached");
+    let later = START.plus_ms(20_000);
+    let renewed = room.attach(later, by_call("ada", Some(uid(1))), uid(2)).expect("renewed");
+    assert_eq!(renewed.uid, uid(1));
+    assert_eq!(names(&room, over(START)), ["ada"]);
+    let back = room.attach(over(later), by_call("ada", Some(uid(1))), uid(3)).expect("attached anew");
+    assert_eq!((back.uid, back.created), (uid(3), over(later)));
+}
+
+#[test]
+fn a_uid_is_good_for_its_identity_only() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_call("ada", None), uid(1)).expect("attached");
+    assert_eq!(room.attach(START, by_call("bob", Some(uid(1))), uid(2)).err(), Some(AttachError::UidForeign));
+    assert_eq!(room.detach(START, &name("ada"), &name("bob"), Some(uid(1)), None), Err(NotAttached));
+    assert_eq!(names(&room, START), ["ada"]);
+}
+
+#[test]
+fn detaching_needs_the_session_or_the_uid() {
+    let mut room = RoomPresence::default();
+    let ada = name("ada");
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    assert_eq!(room.detach(START, &ada, &ada, None, None), Err(NotAttached));
+    assert_eq!(room.detach(START, &ada, &ada, None, Some(BOB)), Err(NotAttached));
+    assert_eq!(room.detach(START, &ada, &ada, Some(uid(2)), Some(ADA)), Err(NotAttached));
+    assert_eq!(room.detach(START, &name("bob"), &ada, None, Some(ADA)), Err(NotAttached));
+    assert_eq!(room.detach(START, &ada, &ada, None, Some(ADA)), Ok(()));
+    assert_eq!(room.detach(START, &ada, &ada, None, Some(ADA)), Err(NotAttached));
+    room.attach(START, by_session("ada", ADA), uid(3)).expect("attached again");
+    assert_eq!(room.detach(START, &ada, &ada, Some(uid(3)), None), Ok(()));
+}
+
+#[test]
+fn a_room_is_full_at_its_limit_for_newcomers_only() {
+    let mut room = RoomPresence::default();
+    let attach = |room: &mut RoomPresence, number: usize, at| {
+        let session = SessionId((number as u128).to_be_bytes());
+        let fresh = ParticipantUid((number as u128).to_be_bytes());
+        room.attach(at, by_session(&format!("p{number}"), session), fresh)
+    };
+    for number in 0..MAX_PARTICIPANTS {
+        attach(&mut room, number, START).expect("room for one more");
+    }
+    assert_eq!(attach(&mut room, MAX_PARTICIPANTS, START).err(), Some(AttachError::Limit));
+    attach(&mut room, 0, START).expect("renewed");
+    let renamed = by_session("other", SessionId(0_u128.to_be_bytes()));
+    room.attach(START, renamed, uid(255)).expect("under another name");
+    let replacing = Attaching { replace: true, ..by_session("p1", ADA) };
+    room.attach(START, replacing, uid(254)).expect("in another's place");
+    assert_eq!(room.present(START).count(), MAX_PARTICIPANTS);
+    // Those who are gone take no room, whether anybody looked or not.
+    attach(&mut room, MAX_PARTICIPANTS, over(START)).expect("room again");
+}
+
+#[test]
+fn a_storm_of_changes_is_told_ten_times_a_second_with_the_newest_state() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    assert_eq!(told(&mut room, START).len(), 1);
+    let mut batches = Vec::new();
+    for ms in 1..=1_000 {
+        let now = START.plus_ms(ms);
+        room.attach(now, with_color(by_session("ada", ADA), &ms.to_string()), uid(2)).expect("changed");
+        let changes = room.changes(now);
+        if let [change] = &changes[..] {
+            assert_eq!(change.participant.attributes["color"], ms.to_string());
+            batches.push(ms);
+        }
+    }
+    assert_eq!(batches, (1..=10).map(|batch| batch * BATCH_INTERVAL_MS).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_undone_before_it_was_told_is_not_told() {
+    let mut room = RoomPresence::default();
+    let (ada, bob) = (name("ada"), name("bob"));
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    // Came and left.
+    room.attach(START, by_session("bob", BOB), uid(2)).expect("attached");
+    room.detach(START, &bob, &bob, None, Some(BOB)).expect("detached");
+    // Changed and changed back.
+    room.attach(START, with_color(by_session("ada", ADA), "red"), uid(3)).expect("changed");
+    room.attach(START, by_session("ada", ADA), uid(3)).expect("changed back");
+    assert!(room.untold.is_empty());
+    // Left and came back is another attaching: both are told.
+    room.detach(START, &ada, &ada, None, Some(ADA)).expect("detached");
+    room.attach(START, by_session("ada", ADA), uid(4)).expect("attached again");
+    let now = START.plus_ms(BATCH_INTERVAL_MS);
+    assert_eq!(told(&mut room, now), [(ChangeKind::Detached, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 4)]);
+}
+
+#[test]
+fn a_lease_that_ended_within_a_batch_is_told_as_such() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    let end = over(START);
+    // The session is back a moment later, before anybody was told.
+    room.attach(end, by_session("ada", ADA), uid(2)).expect("attached anew");
+    assert_eq!(told(&mut room, end), [(ChangeKind::LeaseEnded, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 2)]);
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Attach { session: u8, name: u8, color: u8, lease_s: u64, replace: bool },
+    Call { name: u8, uid: u8, color: u8, replace: bool },
+    Detach { session: u8, name: u8 },
+    Leave { session: u8 },
+    Renew { session: u8 },
+    Pass { ms: u64 },
+    Tell,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let attach = (0..4_u8, 0..5_u8, 0..3_u8, 5..9_u64, any::<bool>())
+        .prop_map(|(session, name, color, lease_s, replace)| Act::Attach { session, name, color, lease_s, replace });
+    let call = (0..5_u8, any::<u8>(), 0..3_u8, any::<bool>())
+        .prop_map(|(name, uid, color, replace)| Act::Call { name, uid, color, replace });
+    prop_oneof![
+        4 => attach,
+        2 => call,
+        1 => (0..4_u8, 0..5_u8).prop_map(|(session, name)| Act::Detach { session, name }),
+        1 => (0..4_u8).prop_map(|session| Act::Leave { session }),
+        2 => (0..4_u8).prop_map(|session| Act::Renew { session }),
+        2 => prop_oneof![0..150_u64, 0..9_000_u64].prop_map(|ms| Act::Pass { ms }),
+        3 => Just(Act::Tell),
+    ]
+}
+
+/// What a watcher knows who only hears what is told.
+#[derive(Debug, Default)]
+struct Watcher {
+    known: BTreeMap<String, (ParticipantUid, BTreeMap<String, String>)>,
+    last_batch: Option<Timestamp>,
+}
+
+impl Watcher {
+    fn hear(&mut self, now: Timestamp, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Some(last) = self.last_batch.replace(now) {
+            assert!(now.since_ms(last) >= BATCH_INTERVAL_MS, "two batches in {} ms", now.since_ms(last));
+        }
+        for Change { kind, participant, .. } in changes {
+            let name = participant.name.to_string();
+            let state = (participant.uid, participant.attributes.clone());
+            match kind {
+                ChangeKind::Attached => assert!(self.known.insert(name, state).is_none(), "came twice"),
+                ChangeKind::Updated => {
+                    let before = self.known.insert(name, state).expect("only who is here changes");
+                    assert_eq!(before.0, participant.uid);
+                }
+                ChangeKind::Detached | ChangeKind::LeaseEnded => {
+                    let before = self.known.remove(&name).expect("only who is here leaves");
+                    assert_eq!(before.0, participant.uid);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nobody_outstays_a_lease_names_have_one_holder_and_watchers_end_up_right(
+        acts in prop::collection::vec(act(), 1..80),
+    ) {
+        let mut room = RoomPresence::default();
+        let mut watcher = Watcher::default();
+        let mut now = START;
+        let mut fresh = 0;
+        // The last sign of life of each participant, and its lease.
+        let mut signs: HashMap<ParticipantUid, (Timestamp, u64)> = HashMap::new();
+        for act in acts {
+            fresh += 1;
+            match act {
+                Act::Attach { session, name, color, lease_s, replace } => {
+                    let attaching = by_session(&format!("ada#{name}"), SessionId([session; 16]));
+                    let attaching = Attaching { lease_ms: lease_s * 1_000, replace, ..attaching };
+                    let attaching = with_color(attaching, &color.to_string());
+                    if let Ok(attached) = room.attach(now, attaching, uid(fresh)) {
+                        signs.insert(attached.uid, (now, lease_s * 1_000));
+                    }
+                }
+                Act::Call { name, uid: known, color, replace } => {
+                    let attaching = Attaching { replace, ..by_call(&format!("ada#{name}"), Some(uid(known))) };
+                    if let Ok(attached) = room.attach(now, with_color(attaching, &color.to_string()), uid(fresh)) {
+                        signs.insert(attached.uid, (now, LEASE_MS));
+                    }
+                }
+                Act::Detach { session, name: detached } => {
+                    let detached = name(&format!("ada#{detached}"));
+                    let done = room.detach(now, &detached, &name("ada"), None, Some(SessionId([session; 16])));
+                    prop_assert!(done.is_err() || room.by_name(now, &detached).is_none());
+                }
+                Act::Leave { session } => room.session_left(now, SessionId([session; 16])),
+                Act::Renew { session } => {
+                    if let Some(name) = room.by_session.get(&SessionId([session; 16])) {
+                        let attached = &room.by_name[name].attached;
+                        if !attached.lease.is_over(now) {
+                            signs.get_mut(&attached.uid).expect("attached once").0 = now;
+                        }
+                        attached.lease.renew(now);
+                    }
+                }
+                Act::Pass { ms } => now = now.plus_ms(ms),
+                Act::Tell => {
+                    room.expire(now);
+                    watcher.hear(now, room.changes(now));
+                }
+            }
+            check(&room, now, &signs)?;
+        }
+        now = now.plus_ms(BATCH_INTERVAL_MS);
+        room.expire(now);
+        watcher.hear(now, room.changes(now));
+        let present = room.present(now).map(|one| (one.name.to_string(), (one.uid, one.attributes.clone())));
+        prop_assert_eq!(&watcher.known, &present.collect());
+        prop_assert!(room.untold.is_empty());
+    }
+}
+
+fn check(
+    room: &RoomPresence,
+    now: Timestamp,
+    signs: &HashMap<ParticipantUid, (Timestamp, u64)>,
+) -> Result<(), TestCaseError> {
+    let mut sessions = HashSet::new();
+    for attached in room.present(now) {
+        let (sign, lease_ms) = signs[&attached.uid];
+        prop_assert!(now < sign.plus_ms(lease_ms + RENEWAL_GRAIN_MS), "a ghost: {attached:?} at {now:?}");
+        if let Some(session) = attached.session {
+            prop_assert!(sessions.insert(session), "two participants of one session");
+        }
+    }
+    for (name, entry) in &room.by_name {
+        let attached = &entry.attached;
+        prop_assert_eq!(room.by_uid.get(&attached.uid), Some(name));
+        prop_assert!(attached.session.is_none_or(|session| room.by_session.get(&session) == Some(name)));
+        prop_assert!(room.checks.contains(&(entry.check_at, attached.uid)));
+        prop_assert!(entry.check_at <= attached.lease.end(now));
+        // Alive is found: nobody is taken out before its lease is over.
+        let (sign, lease_ms) = signs[&attached.uid];
+        prop_assert!(now >= sign.plus_ms(lease_ms) || room.by_name(now, name).is_some());
+    }
+    let count = room.by_name.len();
+    prop_assert_eq!((room.by_uid.len(), room.checks.len()), (count, count));
+    let with_session = room.by_name.values().filter(|entry| entry.attached.session.is_some()).count();
+    prop_assert_eq!(room.by_session.len(), with_session);
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The due index: what waits for time, by deadline.
+
+use conclave_types::{DocumentNumber, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
+
+use super::{CLASS_DUE, Keys, QueueNumber, take};
+use crate::TableError;
+use crate::codec::damaged;
+
+/// What becomes due. The numbers are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Leases of a queue may have ended.
+    Leases(RoomUid, QueueNumber),
+    /// Acknowledgements of a queue may be forgotten.
+    Acked(RoomUid, QueueNumber),
+    /// A session may have expired.
+    Session(RoomUid, SessionId),
+    /// Data of a deleted room waits to be removed.
+    Purge(RoomUid),
+    /// Messages of a room may be more or older than it keeps.
+    Trim(RoomUid),
+    /// Clocks of a deleted document wait to be removed.
+    Dropped(RoomUid, DocumentNumber),
+    /// A request id may be forgotten; the rest of its key in class 5.
+    Request(Vec<u8>),
+}
+
+const DUE_LEASES: u8 = 1;
+const DUE_ACKED: u8 = 2;
+const DUE_SESSION: u8 = 3;
+const DUE_PURGE: u8 = 4;
+const DUE_REQUEST: u8 = 5;
+const DUE_TRIM: u8 = 6;
+const DUE_DROPPED: u8 = 7;
+
+impl Keys {
+    pub fn due(&self, deadline: Timestamp, due: &Due) -> Vec<u8> {
+        let (kind, room) = match due {
+            Due::Leases(room, _) => (DUE_LEASES, *room),
+            Due::Acked(room, _) => (DUE_ACKED, *room),
+            Due::Session(room, _) => (DUE_SESSION, *room),
+            Due::Purge(room) => (DUE_PURGE, *room),
+            Due::Trim(room) => (DUE_TRIM, *room),
+            Due::Dropped(room, _) => (DUE_DROPPED, *room),
+            Due::Request(_) => (DUE_REQUEST, RoomUid { slot: Slot(0), number: RoomNumber(0) }),
+        };
+        let mut key = self.due_from(deadline);
+        key.extend_from_slice(&room.slot.0.to_be_bytes());
+        key.extend_from_slice(&room.number.0.to_be_bytes());
+        key.push(kind);
+        match due {
+            Due::Leases(_, queue) | Due::Acked(_, queue) => key.extend_from_slice(&queue.0.to_be_bytes()),
+            Due::Session(_, session) => key.extend_from_slice(&session.0),
+            Due::Dropped(_, document) => key.extend_from_slice(&document.0.to_be_bytes()),
+            Due::Purge(_) | Due::Trim(_) => {}
+            Due::Request(request) => key.extend_from_slice(request),
+        }
+        key
+    }
+
+    /// Where the due entries of a deadline begin.
+    pub fn due_from(&self, deadline: Timestamp) -> Vec<u8> {
+        let mut key = self.class(CLASS_DUE, 40);
+        key.extend_from_slice(&deadline.0.to_be_bytes());
+        key
+    }
+
+    pub fn due_end(&self) -> Vec<u8> {
+        self.class(CLASS_DUE + 1, 0)
+    }
+
+    pub fn parse_due(&self, key: &[u8]) -> Result<(Timestamp, Due), TableError> {
+        let broken = || damaged("due index", "key");
+        let mut rest = self.strip(key, CLASS_DUE).ok_or_else(broken)?;
+        let deadline = Timestamp(u64::from_be_bytes(take(&mut rest).ok_or_else(broken)?));
+        let slot = Slot(u16::from_be_bytes(take(&mut rest).ok_or_else(broken)?));
+        let number = RoomNumber(u64::from_be_bytes(take(&mut rest).ok_or_else(broken)?));
+        let room = RoomUid { slot, number };
+        let [kind] = take(&mut rest).ok_or_else(broken)?;
+        let due = match kind {
+            DUE_LEASES => Due::Leases(room, QueueNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
+            DUE_ACKED => Due::Acked(room, QueueNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
+            DUE_SESSION => Due::Session(room, SessionId(take(&mut rest).ok_or_else(broken)?)),
+            DUE_PURGE => Due::Purge(room),
+            DUE_TRIM => Due::Trim(room),
+            DUE_DROPPED => Due::Dropped(room, DocumentNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
+            DUE_REQUEST => Due::Request(std::mem::take(&mut rest).to_vec()),
+            _ => return Err(damaged("due index", "unknown kind")),
+        };
+        if rest.is_empty() { Ok((deadline, due)) } else { Err(broken()) }
+    }
+}

@@ -1,0 +1,91 @@
+//! Queues and their sizes.
+
+use conclave_types::{GroupId, QueueName, Revision, RoomUid, Timestamp};
+
+use crate::codec::{Record, damaged};
+use crate::keys::{Keys, QueueNumber};
+use crate::queue::QueueHeader;
+use crate::state::load;
+use crate::{TableError, TableReads};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    pub name: QueueName,
+    pub create_time: Timestamp,
+    /// Items that wait for a receiver.
+    pub ready: u64,
+    /// Items that a receiver holds.
+    pub leased: u64,
+}
+
+impl QueueView {
+    fn of(header: QueueHeader) -> Self {
+        let QueueHeader { name, create_time, ready, leased, .. } = header;
+        QueueView { name, create_time, ready, leased }
+    }
+}
+
+/// A queue's sizes, if there is such a queue.
+pub fn queue(
+    reads: &(impl TableReads + ?Sized),
+    group: GroupId,
+    room: RoomUid,
+    name: &QueueName,
+) -> Result<Option<QueueView>, TableError> {
+    let number: Option<QueueNumber> = load(reads, &Keys::new(group).queue_directory(room, name))?;
+    number.map(|number| view(reads, group, room, number)).transpose()
+}
+
+/// Queues of a room after a name, ordered by name; at most `limit`.
+pub fn list_queues(
+    reads: &(impl TableReads + ?Sized),
+    group: GroupId,
+    room: RoomUid,
+    after: Option<QueueName>,
+    limit: usize,
+) -> Result<Vec<QueueView>, TableError> {
+    let keys = Keys::new(group);
+    let all = keys.queue_directory_all(room);
+    let from = after.as_ref().map_or(all.start, |name| keys.queue_directory(room, name));
+    let mut queues = Vec::new();
+    for pair in reads.scan(&from, &all.end) {
+        if queues.len() >= limit {
+            break;
+        }
+        let (key, value) = pair?;
+        if after.as_ref() != Some(&keys.parse_queue_name(&key)?) {
+            queues.push(view(reads, group, room, QueueNumber::decode(value)?)?);
+        }
+    }
+    Ok(queues)
+}
+
+/// Queues that changed after a revision, each with the revision of its last change, in that order.
+pub fn queues_changed(
+    reads: &(impl TableReads + ?Sized),
+    group: GroupId,
+    room: RoomUid,
+    after: Revision,
+) -> Result<Vec<(Revision, QueueView)>, TableError> {
+    let headers = Keys::new(group).queue_headers(room);
+    let mut changed = Vec::new();
+    for pair in reads.scan(&headers.start, &headers.end) {
+        let header = QueueHeader::decode(pair?.1)?;
+        if header.changed > after {
+            changed.push((header.changed, QueueView::of(header)));
+        }
+    }
+    changed.sort_by_key(|(revision, _)| *revision);
+    Ok(changed)
+}
+
+fn view(
+    reads: &(impl TableReads + ?Sized),
+    group: GroupId,
+    room: RoomUid,
+    number: QueueNumber,
+) -> Result<QueueView, TableError> {
+    let header: Option<QueueHeader> = load(reads, &Keys::new(group).queue_header(room, number))?;
+    let header = header.ok_or_else(|| damaged(QueueHeader::NAME, "missing for a name"))?;
+    Ok(QueueView::of(header))
+}

@@ -1,0 +1,208 @@
+//! Clients that edit a document at the same time, each with a replica of its own.
+//!
+//! An [`Editor`] types through a session and merges what the document's subscription brings; a [`Reader`] only merges. A
+//! replica merges by the protocol alone: updates, states in parts, and at `Live` the pushing of what the host lacks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use conclave_client::{Client, EventStream, Session, Subscription, Update, UpdateKind};
+use conclave_document::{Edit, Replica, decode_state_vector};
+use conclave_proto::v1::event::Kind;
+use conclave_proto::v1::{DocumentUpdate, OpenDocumentRequest, PushUpdateRequest, PushUpdateResponse, Subscribe};
+use conclave_types::{Clocks, YjsClient};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::watch;
+
+use crate::progress::Progress;
+use crate::trace::{AuthoredEdit, Patch};
+
+/// The root type that is typed into, as text editors on Yjs name it.
+pub const ROOT: &str = "text";
+
+/// Longer than any fault of a test.
+const RECONNECT_FOR: Duration = Duration::from_secs(30);
+
+/// The edits of a transaction on a replica, as one update.
+pub fn edit(replica: &mut Replica, patches: &[Patch]) -> Result<Bytes> {
+    let edits: Vec<Edit> = patches
+        .iter()
+        .map(|Patch(position, deleted, inserted)| Edit {
+            index: *position as u32,
+            delete: *deleted as u32,
+            insert: inserted.as_str(),
+        })
+        .collect();
+    replica.edit(ROOT, &edits).context("an edit does not fit the replica's text")
+}
+
+/// Puts the parts of large updates together.
+#[derive(Debug, Default)]
+pub struct Assembly {
+    parts: BytesMut,
+    next: u32,
+}
+
+impl Assembly {
+    /// Takes an event's update; the whole one once it is there.
+    pub fn take(&mut self, update: DocumentUpdate) -> Result<Option<Bytes>> {
+        if update.part == 0 {
+            (self.parts, self.next) = (BytesMut::new(), 0);
+            if !update.more {
+                return Ok(Some(update.update));
+            }
+        }
+        ensure!(update.part == self.next, "part {} of an update follows part {}", update.part, self.next);
+        self.parts.extend_from_slice(&update.update);
+        self.next += 1;
+        Ok((!update.more).then(|| self.parts.split().freeze()))
+    }
+}
+
+/// What an element of a document's stream means to a replica.
+#[derive(Debug)]
+pub enum News {
+    /// Updates to merge.
+    Updates(Vec<Bytes>),
+    /// The host holds these clocks.
+    Live(Clocks),
+    Nothing,
+}
+
+pub fn news(update: Update, assembly: &mut Assembly) -> Result<News> {
+    match update.kind {
+        UpdateKind::Events(batch) => {
+            let mut updates = Vec::new();
+            for event in batch.events()? {
+                if let Some(Kind::DocumentUpdate(update)) = event.kind {
+                    updates.extend(assembly.take(update)?);
+                }
+            }
+            Ok(News::Updates(updates))
+        }
+        UpdateKind::Live(live) => Ok(News::Live(decode_state_vector(&live.state_vector)?)),
+        UpdateKind::Gap(gap) => {
+            ensure!(gap.from_revision == gap.to_revision, "updates are gone: {gap:?}");
+            Ok(News::Nothing)
+        }
+    }
+}
+
+/// Types edits into a document through a session, as many at once as it lets through. Each is made when the replica
+/// holds what its author saw; what others push meanwhile waits its turn.
+pub async fn type_as(
+    session: &Session,
+    document: &str,
+    author: usize,
+    edits: &[AuthoredEdit],
+    progress: &Progress,
+) -> Result<Replica> {
+    let mut replica = Replica::new(YjsClient(author as u64 + 1));
+    let subscribe = Subscribe { resource: document.to_owned(), ..Default::default() };
+    let mut others = session.subscribe(subscribe).await.context("open the document")?;
+    let (mut assembly, mut waiting, mut merged) = (Assembly::default(), VecDeque::new(), 0);
+    let mut replies = FuturesOrdered::new();
+    let mut remaining = edits.iter().peekable();
+    while remaining.peek().is_some() || !replies.is_empty() {
+        // Of each other author the edits that the next one builds on; the trace has two authors.
+        let needed = remaining.peek().map(|next| next.after.iter().sum::<usize>() - next.after[author]);
+        while needed.is_some_and(|needed| merged < needed)
+            && let Some(update) = waiting.pop_front()
+        {
+            replica.apply(&update).context("another author's update")?;
+            merged += 1;
+        }
+        let may_type = needed.is_some_and(|needed| merged == needed);
+        tokio::select! {
+            Some(reply) = replies.next(), if !replies.is_empty() => {
+                let _: PushUpdateResponse = Result::context(reply, "a push failed")?;
+                progress.note(1);
+            }
+            told = others.next() => {
+                let told = told.context("the document's subscription ended")??;
+                if let News::Updates(updates) = news(told, &mut assembly)? {
+                    waiting.extend(updates);
+                }
+            }
+            () = session.ready(), if may_type => {
+                let Some(next) = remaining.next() else { continue };
+                let update = edit(&mut replica, &next.patches)?;
+                let request = PushUpdateRequest { name: document.to_owned(), update, ..Default::default() };
+                replies.push_back(session.push_update(request));
+            }
+        }
+    }
+    for update in waiting {
+        replica.apply(&update)?;
+    }
+    Ok(replica)
+}
+
+/// Where a reader has its document from.
+#[derive(Debug)]
+pub enum Source {
+    Session(Subscription),
+    Stream(EventStream<OpenDocumentRequest>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Result<Update> {
+        let told = match self {
+            Source::Session(subscription) => subscription.next().await,
+            Source::Stream(stream) => stream.next().await,
+        };
+        Ok(told.context("the document's stream ended")??)
+    }
+}
+
+/// The clocks at which a text is complete; none as long as nobody knows.
+pub type End = watch::Receiver<Option<Clocks>>;
+
+/// Merges a document's stream until its end is known and held, and returns the text.
+pub async fn read_to(mut source: Source, mut end: End) -> Result<String> {
+    let mut replica = Replica::new(YjsClient(1 << 40));
+    let mut assembly = Assembly::default();
+    loop {
+        let is_complete = end.borrow_and_update().as_ref().is_some_and(|end| holds(&replica.clocks(), end));
+        if is_complete {
+            break;
+        }
+        tokio::select! {
+            told = source.next() => if let News::Updates(updates) = news(told?, &mut assembly)? {
+                updates.iter().try_for_each(|update| replica.apply(update))?;
+            },
+            changed = end.changed() => changed.context("nobody says where the text ends")?,
+        }
+    }
+    ensure!(!replica.has_pending(), "updates came before those that they build on");
+    Ok(replica.text(ROOT))
+}
+
+pub fn holds(clocks: &Clocks, wanted: &Clocks) -> bool {
+    wanted.iter().all(|(client, clock)| clocks.get(client).is_some_and(|held| held >= clock))
+}
+
+/// A document opened by a server stream, which goes on by itself when it is lost.
+pub async fn open(client: &Client, document: &str) -> Result<Source> {
+    let request = OpenDocumentRequest { name: document.to_owned(), ..Default::default() };
+    let stream = client.open_document(request).await.context("open the document")?;
+    Ok(Source::Stream(stream.reconnecting(RECONNECT_FOR)))
+}
+
+/// A document opened by a session.
+pub async fn subscribe(session: &Session, document: &str) -> Result<Source> {
+    let request = Subscribe { resource: document.to_owned(), ..Default::default() };
+    Ok(Source::Session(session.subscribe(request).await.context("open the document")?))
+}
+
+/// The text of a document's root as its JSON says it.
+pub fn described_text(json: &str) -> Result<String> {
+    let described: serde_json::Value = serde_json::from_str(json)?;
+    match described.get(ROOT) {
+        Some(serde_json::Value::String(text)) => Ok(text.clone()),
+        other => bail!("the root {ROOT:?} is described as {other:?}"),
+    }
+}
