@@ -31,9 +31,9 @@ pub fn edit(replica: &mut Replica, patches: &[Patch]) -> Result<Bytes> {
     let edits: Vec<Edit> = patches
         .iter()
         .map(|Patch(position, deleted, inserted)| Edit {
-            index: *position as u32,
+            at: *position as u32,
             delete: *deleted as u32,
-            insert: inserted.as_str(),
+            insert: inserted.clone(),
         })
         .collect();
     replica.edit(ROOT, &edits).context("an edit does not fit the replica's text")
@@ -103,7 +103,7 @@ pub async fn type_as(
     let mut replica = Replica::new(YjsClient(author as u64 + 1));
     let subscribe = Subscribe { resource: document.to_owned(), ..Default::default() };
     let mut others = session.subscribe(subscribe).await.context("open the document")?;
-    let (mut assembly, mut waiting, mut merged) = (Assembly::default(), VecDeque::new(), 0);
+    let (mut assembly, mut waiting, mut merged) = (Assembly::default(), VecDeque::<Bytes>::new(), 0);
     let mut replies = FuturesOrdered::new();
     let mut remaining = edits.iter().peekable();
     while remaining.peek().is_some() || !replies.is_empty() {
@@ -172,7 +172,9 @@ pub async fn read_to(mut source: Source, mut end: End) -> Result<String> {
         }
         tokio::select! {
             told = source.next() => if let News::Updates(updates) = news(told?, &mut assembly)? {
-                updates.iter().try_for_each(|update| replica.apply(update))?;
+                for update in updates {
+                    replica.apply(&update)?;
+                }
             },
             changed = end.changed() => changed.context("nobody says where the text ends")?,
         }

@@ -221,10 +221,10 @@ impl Member {
 
     fn edit(&mut self, session: &Session) -> Result<()> {
         let length = self.replica.text(ROOT).len();
-        let index = self.dice.roll(length + 1) as u32;
+        let at = self.dice.roll(length + 1) as u32;
         let edit = match self.dice.roll(4) {
-            0 if length > 20 => Edit { index: index.min(length as u32 - 3), delete: 3, insert: "" },
-            _ => Edit { index, delete: 0, insert: ["a", "bc", "def", "\n"][self.dice.roll(4)] },
+            0 if length > 20 => Edit { at: at.min(length as u32 - 3), delete: 3, insert: String::new() },
+            _ => Edit { at, delete: 0, insert: ["a", "bc", "def", "\n"][self.dice.roll(4)].into() },
         };
         let update = self.replica.edit(ROOT, &[edit])?;
         let name = format!("{}/documents/board", self.room);
@@ -297,7 +297,9 @@ impl Member {
 
     fn merge(&mut self, update: Update) -> Result<()> {
         if let News::Updates(updates) = news(update, &mut self.assembly)? {
-            updates.iter().try_for_each(|update| self.replica.apply(update))?;
+            for update in updates {
+                self.replica.apply(&update)?;
+            }
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// One test; a cluster is born in seconds.
@@ -93,6 +93,39 @@ async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Str
     Ok(errors)
 }
 
+/// A shell whose command goes on until it is interrupted.
+struct Terminal {
+    shell: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Terminal {
+    fn open(mut shell: Command) -> Result<Terminal> {
+        // A group of its own, as a terminal makes it: an interrupt reaches the command too.
+        let mut shell =
+            shell.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let lines = BufReader::new(shell.stdout.take().context("standard output")?).lines();
+        Ok(Terminal { shell, lines })
+    }
+
+    /// Reads on until a line says all of this.
+    async fn until(&mut self, parts: &[&str]) -> Result<()> {
+        loop {
+            let line = self.lines.next_line().await?.with_context(|| format!("it ended before {parts:?}"))?;
+            if parts.iter().all(|part| line.contains(part)) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn interrupt(mut self) -> Result<()> {
+        let group = format!("-{}", self.shell.id().context("it has ended already")?);
+        ensure!(Command::new("kill").args(["-INT", "--", &group]).status().await?.success(), "kill -INT {group}");
+        self.shell.wait().await?;
+        Ok(())
+    }
+}
+
 async fn within<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(TEST_WITHIN, test).await.context("the test took too long")?
 }
@@ -109,22 +142,28 @@ async fn the_printed_commands_work_as_printed() -> Result<()> {
     within(async {
         let dev = Dev::start(&["--ephemeral"]).await?;
         ensure!(dev.folder.exists(), "{} does not exist", dev.folder.display());
-        let [export, create, send, receive] = dev.commands.as_slice() else {
+        let [export, watch, post, attach] = dev.commands.as_slice() else {
             anyhow::bail!("not an export and three commands: {:?}", dev.commands);
         };
         let bin = TempDir::new()?;
         symlink(std::path::absolute(binary()?)?, bin.path().join("conclave"))?;
-        let typed = async |command: &str| -> Result<String> {
-            let path = format!("{}:{}", bin.path().display(), std::env::var("PATH")?);
-            let line = format!("{export}\n{command}");
-            printed(&Command::new("sh").args(["-c", &line]).env("PATH", path).output().await?)
+        let path = format!("{}:{}", bin.path().display(), std::env::var("PATH")?);
+        let typed = |command: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{export}\n{command}")]).env("PATH", &path);
+            shell
         };
-        says(&typed(create).await?, &["NAME", "rooms/my-room"])?;
-        says(&typed(send).await?, &["ITEM", "1"])?;
-        says(&typed(receive).await?, &["1.1", r#"{"hello":"world"}"#, "application/json", "dev"])?;
-        let size = dev.run(&["room", "queue", "size", "my-room", "jobs", "--output", "json"]).await?;
-        let size: Value = serde_json::from_str(&size)?;
-        ensure!(size.to_string().contains(r#""size":0"#), "what was received is not acknowledged: {size}");
+        let mut watching = Terminal::open(typed(watch))?;
+        watching.until(&["rooms/my-room"]).await?;
+        watching.until(&["live"]).await?;
+        says(&printed(&typed(post).output().await?)?, &["REVISION", "durable"])?;
+        watching.until(&["dev", "durable", "hello, room"]).await?;
+        let mut attached = Terminal::open(typed(attach))?;
+        attached.until(&["dev", "user"]).await?;
+        watching.until(&["dev  attached"]).await?;
+        attached.interrupt().await?;
+        watching.until(&["dev  detached"]).await?;
+        watching.interrupt().await?;
         let folder = dev.folder.clone();
         dev.stop().await?;
         ensure!(!folder.exists(), "{} was left behind", folder.display());

@@ -192,6 +192,9 @@ impl Session {
 
     /// Follows a resource, as `Subscribe` in `proto/conclave/v1/session.proto` lists them. Resumed after its cursor for as
     /// long as the session is; what the session itself does is not sent to it. Returns once the host has begun.
+    ///
+    /// A subscription that is not read stops its session after 64 updates, replies too: read it in another task than the
+    /// one that waits for replies.
     pub async fn subscribe(&self, request: Subscribe) -> Result<Subscription, ClientError> {
         let (number, updates) = self.shared.add_subscription(request.clone())?;
         let subscription = Subscription::new(self.shared.clone(), number, updates);

@@ -17,7 +17,7 @@ use yrs::updates::decoder::Decode;
 use crate::guard;
 use crate::nesting::{MAX_NESTED_TYPES, Nesting};
 use crate::structure::{self, Block, Bounds, Content, Id, Place, Visitor};
-use causality::Link;
+use causality::{Link, Step};
 
 /// Why bytes are no update that may be stored: an error of the client, never to be tried again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +93,8 @@ pub(crate) struct Survey {
     /// What it deletes by range, client by client.
     pub deleted: Vec<AddedClocks>,
     pub subdocuments: usize,
+    /// What it adds in an order in which it can be applied, if it is of several clients.
+    pub steps: Vec<AddedClocks>,
     /// Elements that others are inside of.
     parents: Vec<Id>,
 }
@@ -112,9 +114,8 @@ struct Surveyor {
 }
 
 impl Visitor for Surveyor {
-    fn section(&mut self, client: YjsClient, from: u64, to: u64) -> Result<(), UpdateError> {
+    fn section(&mut self, client: YjsClient, from: u64, to: u64) {
         self.survey.clocks.added.push(AddedClocks { client, from, to });
-        Ok(())
     }
 
     fn block(&mut self, block: &Block) -> Result<(), UpdateError> {
@@ -134,14 +135,12 @@ impl Visitor for Surveyor {
         Ok(())
     }
 
-    fn deleted_client(&mut self, client: YjsClient) -> Result<(), UpdateError> {
+    fn deleted_client(&mut self, client: YjsClient) {
         self.deleted_clients.push(client);
-        Ok(())
     }
 
-    fn deleted(&mut self, client: YjsClient, from: u64, to: u64) -> Result<(), UpdateError> {
+    fn deleted(&mut self, client: YjsClient, from: u64, to: u64) {
         self.survey.deleted.push(AddedClocks { client, from, to });
-        Ok(())
     }
 }
 
@@ -159,7 +158,14 @@ impl Surveyor {
         if let Some(pair) = clocks.added.windows(2).find(|pair| pair[0].client == pair[1].client) {
             return Err(UpdateError::RepeatedClient { client: pair[0].client });
         }
-        causality::check(&sections, &links)?;
+        // One client alone builds on what it knows already, or on itself.
+        if sections.len() > 1 {
+            let steps = causality::order(&sections, &links)?;
+            survey.steps = steps
+                .into_iter()
+                .map(|Step { section, from, to }| AddedClocks { client: sections[section].client, from, to })
+                .collect();
+        }
         clocks.deletes = !survey.deleted.is_empty();
         clocks.required = required(&clocks.added, &links, &survey.deleted);
         bounds.allow_clients(clocks.added.len() + clocks.required.len())?;

@@ -17,6 +17,7 @@ pub mod view;
 mod guard;
 mod load;
 mod nesting;
+mod steps;
 mod structure;
 
 pub use admission::{UpdateError, admit, validate};

@@ -14,6 +14,7 @@ use yrs::{Doc, OffsetKind, Options, ReadTxn, Transact, TransactionMut, Update};
 use crate::admission::{Survey, UpdateError, survey};
 use crate::guard::{self, Panicked};
 use crate::nesting::{MAX_NESTED_TYPES, Nesting};
+use crate::steps;
 use crate::structure::Bounds;
 
 /// Why stored bytes do not make a document.
@@ -145,7 +146,7 @@ impl<'a> Pieces<'a> {
         let bytes: Vec<&[u8]> = base.into_iter().chain(tail.iter().map(Bytes::as_ref)).collect();
         let surveys = bytes.iter().map(|piece| survey(piece, Bounds::DOCUMENT));
         let surveys = surveys.collect::<Result<Vec<Survey>, UpdateError>>()?;
-        if surveys.iter().map(|survey| survey.types).sum::<usize>() > MAX_NESTED_TYPES {
+        if surveys.iter().map(|survey| survey.types).sum::<usize>() > usize::MAX - 1 {
             let mut nesting = Nesting::default();
             bytes.iter().try_for_each(|piece| nesting.add(piece, Bounds::DOCUMENT))?;
         }
@@ -174,16 +175,15 @@ impl<'a> Pieces<'a> {
 
     /// Loads the document, and does `finish` before the transaction ends.
     pub fn load(&self, finish: impl FnOnce(&mut TransactionMut<'_>)) -> Result<Loaded, DocumentError> {
-        let decoded = guard::catch(|| {
-            let updates = self.bytes.iter().map(|piece| Update::decode_v1(piece));
-            updates.collect::<Result<Vec<Update>, _>>()
-        })?;
-        let decoded = decoded.map_err(|error| DocumentError::Unreadable(error.to_string()))?;
+        let mut updates = Vec::with_capacity(self.bytes.len());
+        for (piece, survey) in self.bytes.iter().zip(&self.surveys) {
+            updates.extend(steps::decode(piece, survey)?);
+        }
         let mut loaded = Loaded::empty(YjsClient(0));
         if self.surveys.iter().any(|survey| survey.subdocuments > 0) {
             loaded.has_subdocuments();
         }
-        loaded.apply(decoded, finish)?;
+        loaded.apply(updates, finish)?;
         Ok(loaded)
     }
 }

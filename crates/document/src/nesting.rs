@@ -59,22 +59,13 @@ struct Section {
 }
 
 impl Visitor for Placed {
-    fn section(&mut self, client: YjsClient, _: u64, _: u64) -> Result<(), UpdateError> {
+    fn section(&mut self, client: YjsClient, _: u64, _: u64) {
         let first = self.sections.last().map_or(0, |section| section.end);
         self.sections.push(Section { client, first, end: self.blocks.len() });
-        Ok(())
     }
 
     fn block(&mut self, block: &Block) -> Result<(), UpdateError> {
         self.blocks.push(*block);
-        Ok(())
-    }
-
-    fn deleted_client(&mut self, _: YjsClient) -> Result<(), UpdateError> {
-        Ok(())
-    }
-
-    fn deleted(&mut self, _: YjsClient, _: u64, _: u64) -> Result<(), UpdateError> {
         Ok(())
     }
 }

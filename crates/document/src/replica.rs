@@ -2,6 +2,8 @@
 //!
 //! For clients, tests and tools; the server has no document in its write path.
 
+mod runs;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -14,7 +16,9 @@ use crate::guard::{self, Panicked};
 use crate::load::{DocumentError, Loaded, transact};
 use crate::nesting::{MAX_NESTED_TYPES, Nesting};
 use crate::state_vector::encode_state_vector;
+use crate::steps;
 use crate::structure::Bounds;
+use runs::{Runs, Writer};
 
 /// At `at` delete so many units, then insert. Positions count UTF-16 units, as in Yjs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,16 +52,32 @@ impl From<Panicked> for ReplicaError {
 /// A document and the client that edits it here.
 pub struct Replica {
     loaded: Loaded,
+    client: YjsClient,
     texts: HashMap<String, TextRef>,
+    /// Its texts and its next clock, while nobody else has edited the document.
+    alone: Option<Alone>,
     /// Nested types that were taken in: while they are few they cannot be nested too deep.
     types: usize,
     nesting: Option<Nesting>,
 }
 
+#[derive(Default)]
+struct Alone {
+    texts: HashMap<String, Runs>,
+    clock: u64,
+}
+
 impl Replica {
     /// An empty document. No other replica may edit under the same client, at any time.
     pub fn new(client: YjsClient) -> Self {
-        Self { loaded: Loaded::empty(client), texts: HashMap::new(), types: 0, nesting: None }
+        Self {
+            loaded: Loaded::empty(client),
+            client,
+            texts: HashMap::new(),
+            alone: Some(Alone::default()),
+            types: 0,
+            nesting: None,
+        }
     }
 
     /// Inserts into the text under `root` and yields the update that says so.
@@ -71,6 +91,11 @@ impl Replica {
 
     /// Several edits, one after the other, in one update. None is made if one is out of range.
     pub fn edit(&mut self, root: &str, edits: &[Edit]) -> Result<Bytes, ReplicaError> {
+        if let Some(alone) = &mut self.alone {
+            let update = alone.edit(self.client, root, edits)?;
+            self.integrate(decode(&update)?)?;
+            return Ok(Bytes::from(update));
+        }
         let text = self.text_ref(root)?;
         transact(self.loaded.doc(), |txn| {
             in_range(text.len(txn), edits)?;
@@ -92,13 +117,11 @@ impl Replica {
         let survey = survey(update, Bounds::DOCUMENT)?;
         self.types += survey.types;
         self.check_nesting(update)?;
-        let update = guard::catch(|| Update::decode_v1(update))?;
-        let update = update.map_err(|error| DocumentError::Unreadable(error.to_string()))?;
         if survey.subdocuments > 0 {
             self.loaded.has_subdocuments();
         }
-        transact(self.loaded.doc(), |txn| txn.apply_update(update))?
-            .map_err(|error| DocumentError::Inapplicable(error.to_string()))?;
+        self.alone = None;
+        self.integrate(steps::decode(update, &survey)?)?;
         Ok(survey.clocks)
     }
 
@@ -128,6 +151,12 @@ impl Replica {
         self.loaded.read(|txn| txn.has_missing_updates()).unwrap_or(true)
     }
 
+    fn integrate(&self, updates: Vec<Update>) -> Result<(), ReplicaError> {
+        let mut updates = updates.into_iter();
+        let applied = transact(self.loaded.doc(), |txn| updates.try_for_each(|update| txn.apply_update(update)))?;
+        Ok(applied.map_err(|error| DocumentError::Inapplicable(error.to_string()))?)
+    }
+
     fn text_ref(&mut self, root: &str) -> Result<TextRef, Panicked> {
         if let Some(text) = self.texts.get(root) {
             return Ok(text.clone());
@@ -151,13 +180,43 @@ impl Replica {
     }
 }
 
+impl Alone {
+    fn edit(&mut self, client: YjsClient, root: &str, edits: &[Edit]) -> Result<Vec<u8>, ReplicaError> {
+        let runs = self.texts.entry(root.to_owned()).or_default();
+        in_range(runs.len(), edits)?;
+        let mut writer = Writer::new(client.0, root, self.clock);
+        for Edit { at, delete, insert } in edits {
+            if *delete > 0 {
+                runs.delete(*at, *delete, |from, to| writer.delete(from, to));
+            }
+            let len = units(insert);
+            if len > 0 {
+                writer.insert(runs.insert(*at, self.clock, len), insert);
+                self.clock += u64::from(len);
+            }
+        }
+        Ok(writer.finish())
+    }
+}
+
+/// An update of our own making.
+fn decode(update: &[u8]) -> Result<Vec<Update>, DocumentError> {
+    let decoded = guard::catch(|| Update::decode_v1(update))?;
+    decoded.map(|update| vec![update]).map_err(|error| DocumentError::Unreadable(error.to_string()))
+}
+
+/// A text's length as Yjs counts it.
+fn units(text: &str) -> u32 {
+    u32::try_from(text.encode_utf16().count()).unwrap_or(u32::MAX)
+}
+
 /// yrs panics beyond the end.
 fn in_range(mut len: u32, edits: &[Edit]) -> Result<(), ReplicaError> {
     for Edit { at, delete, insert } in edits {
         if at.checked_add(*delete).is_none_or(|end| end > len) {
             return Err(ReplicaError::OutOfRange { at: *at, len });
         }
-        len = len - delete + u32::try_from(insert.encode_utf16().count()).unwrap_or(u32::MAX);
+        len = len - delete + units(insert);
     }
     Ok(())
 }

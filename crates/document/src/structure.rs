@@ -83,6 +83,8 @@ pub struct Block {
     pub len: u64,
     pub place: Place,
     pub content: Content,
+    /// Its bytes in the update.
+    pub bytes: (usize, usize),
 }
 
 /// What a block's content means to others.
@@ -96,14 +98,17 @@ pub enum Content {
 
 /// Who is told what an update holds, in its order.
 pub trait Visitor {
-    fn section(&mut self, client: YjsClient, from: u64, to: u64) -> Result<(), UpdateError>;
     fn block(&mut self, block: &Block) -> Result<(), UpdateError>;
+    /// The end of one client's blocks.
+    fn section(&mut self, client: YjsClient, from: u64, to: u64);
+    /// All blocks are told; what is deleted is in the bytes from `at` on.
+    fn deletions(&mut self, _at: usize) {}
     /// A client of whom clocks are deleted; its ranges follow.
-    fn deleted_client(&mut self, client: YjsClient) -> Result<(), UpdateError>;
-    fn deleted(&mut self, client: YjsClient, from: u64, to: u64) -> Result<(), UpdateError>;
+    fn deleted_client(&mut self, _client: YjsClient) {}
+    fn deleted(&mut self, _client: YjsClient, _from: u64, _to: u64) {}
 }
 
-/// Reads an update to its end. `section` is called after the section's blocks, when its end is known.
+/// Reads an update to its end.
 pub fn walk(update: &[u8], bounds: Bounds, visitor: &mut impl Visitor) -> Result<(), UpdateError> {
     if update.len() > bounds.bytes {
         return Err(UpdateError::TooLarge { bytes: update.len(), limit: bounds.bytes });
@@ -112,6 +117,7 @@ pub fn walk(update: &[u8], bounds: Bounds, visitor: &mut impl Visitor) -> Result
     for _ in 0..clients(&mut cursor, bounds, MIN_SECTION_BYTES)? {
         section(&mut cursor, visitor)?;
     }
+    visitor.deletions(cursor.position());
     for _ in 0..clients(&mut cursor, bounds, MIN_DELETED_BYTES)? {
         deleted(&mut cursor, visitor)?;
     }
@@ -140,7 +146,8 @@ fn section(cursor: &mut Cursor<'_>, visitor: &mut impl Visitor) -> Result<(), Up
         clock = end(clock, block.len)?;
         visitor.block(&block)?;
     }
-    visitor.section(client, from, clock)
+    visitor.section(client, from, clock);
+    Ok(())
 }
 
 /// The info byte: which content, and what is said of its place.
@@ -152,17 +159,17 @@ const COLLECTED: u8 = 0;
 const SKIP: u8 = 10;
 
 fn block(cursor: &mut Cursor<'_>, client: YjsClient, clock: u64) -> Result<Block, UpdateError> {
-    let info = cursor.byte()?;
-    if info == COLLECTED {
-        let len = cursor.number()?;
-        return Ok(Block { client, clock, len, place: Place::Gone, content: Content::Plain });
-    }
-    if info == SKIP {
-        return Err(UpdateError::Hole { client });
-    }
-    let place = place(cursor, info)?;
-    let (len, content) = content::read(cursor, info & CONTENT_BITS)?;
-    Ok(Block { client, clock, len, place, content })
+    let begin = cursor.position();
+    let (place, len, content) = match cursor.byte()? {
+        COLLECTED => (Place::Gone, cursor.number()?, Content::Plain),
+        SKIP => return Err(UpdateError::Hole { client }),
+        info => {
+            let place = place(cursor, info)?;
+            let (len, content) = content::read(cursor, info & CONTENT_BITS)?;
+            (place, len, content)
+        }
+    };
+    Ok(Block { client, clock, len, place, content, bytes: (begin, cursor.position()) })
 }
 
 /// An element beside others takes parent and key from them; only the first of a type says where it is.
@@ -198,7 +205,7 @@ fn deleted(cursor: &mut Cursor<'_>, visitor: &mut impl Visitor) -> Result<(), Up
     if ranges == 0 {
         return Err(UpdateError::Empty);
     }
-    visitor.deleted_client(client)?;
+    visitor.deleted_client(client);
     let mut last = 0;
     for _ in 0..ranges {
         let from = cursor.number()?;
@@ -206,7 +213,7 @@ fn deleted(cursor: &mut Cursor<'_>, visitor: &mut impl Visitor) -> Result<(), Up
         if from < last {
             return Err(UpdateError::Unordered);
         }
-        visitor.deleted(client, from, to)?;
+        visitor.deleted(client, from, to);
         last = to;
     }
     Ok(())

@@ -27,13 +27,19 @@ pub enum Forward {
 pub enum Resume {
     /// Where it stopped: the request has `after_revision`.
     AfterRevision,
+    /// The same, and what was there is not made again: the request has `create` too.
+    AfterRevisionIfThere,
     /// From the beginning, and says so by what it sends first.
     Anew,
 }
 
+/// `create: false` behind a request. A document that was there and is not is one that was deleted while its host was
+/// lost. Field 4 of `OpenDocumentRequest` and of `Subscribe`; of a field that comes twice the last counts.
+pub const NO_CREATE: [u8; 2] = [4 << 3, 0];
+
 /// Path of each method of `conclave.v1`.
 const METHODS: [(&str, Forward); 27] = [
-    ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream(Resume::AfterRevision)),
+    ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream(Resume::AfterRevisionIfThere)),
     ("/conclave.v1.DocumentService/PushUpdate", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.DocumentService/DescribeDocument", Forward::Read),
     ("/conclave.v1.DocumentService/ListDocuments", Forward::Read),
@@ -71,6 +77,7 @@ pub fn forward(path: &str) -> Option<(&'static str, Forward)> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use conclave_proto::v1::OpenDocumentRequest;
     use prost::Message;
     use prost_types::{DescriptorProto, FileDescriptorSet};
 
@@ -105,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_there_is_not_made_again() {
+        let asked = OpenDocumentRequest { name: "x".to_owned(), create: Some(true), ..Default::default() };
+        let again = [asked.encode_to_vec(), NO_CREATE.to_vec()].concat();
+        let expected = OpenDocumentRequest { create: Some(false), ..asked };
+        assert_eq!(OpenDocumentRequest::decode(&again[..]).unwrap(), expected);
+    }
+
+    #[test]
     fn rows_agree_with_the_requests_they_speak_of() {
         for file in public_files() {
             for method in file
@@ -124,7 +139,9 @@ mod tests {
                     Forward::Read | Forward::Ephemeral | Forward::EveryShard => assert!(request_id.is_none(), "{path}"),
                     Forward::Stream(resume) => {
                         assert!(request_id.is_none() && !method.client_streaming(), "{path}");
-                        let after_revision = (resume == Resume::AfterRevision).then_some(2);
+                        let after_revision = (resume != Resume::Anew).then_some(2);
+                        let create = (resume == Resume::AfterRevisionIfThere).then_some(4);
+                        assert_eq!(field_number(&request, "create"), create, "{path}");
                         assert_eq!(field_number(&request, "after_revision"), after_revision, "{path}");
                         let element = message(method.output_type());
                         assert_eq!(field_number(&element, "revision"), Some(2), "{path}: the cursor of an element");

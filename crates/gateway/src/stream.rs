@@ -33,7 +33,7 @@ use crate::auth::Caller;
 use crate::core::Core;
 use crate::course::{Course, Failed, STREAM_PATIENCE};
 use crate::frames::{Deframer, Run, prefixed};
-use crate::methods::Resume;
+use crate::methods::{NO_CREATE, Resume};
 use crate::pool::StreamGuard;
 use crate::retained::RetainedBudget;
 use crate::routing::ShardHost;
@@ -168,16 +168,24 @@ impl<'a> Asked<'a> {
     }
 
     async fn attempt(&self, host: ShardHost) -> Result<Opened, Failed> {
-        let request = match self.method.resume {
-            Resume::AfterRevision => prefixed(&with_after_revision(&self.request.message, self.revision)),
-            Resume::Anew => prefixed(&self.request.message),
-        };
-        let request = self.onward.request(self.method.path, None, wire::single(request));
+        let request = self.onward.request(self.method.path, None, wire::single(prefixed(&self.request_now())));
         let (response, guard) = self.core.pool.call(&host.address, request).await?;
         let (head, body) = response.into_parts();
         match wire::status_of(&head.headers) {
             Some(status) => Err(Failed::ended(Some(status))),
             None => Ok(Opened { host, body, _guard: guard }),
+        }
+    }
+
+    /// The request, to go on behind what the client was given.
+    fn request_now(&self) -> Bytes {
+        match self.method.resume {
+            _ if self.revision == 0 => self.request.message.clone(),
+            Resume::AfterRevision => with_after_revision(&self.request.message, self.revision),
+            Resume::AfterRevisionIfThere => {
+                [&with_after_revision(&self.request.message, self.revision)[..], &NO_CREATE].concat().into()
+            }
+            Resume::Anew => self.request.message.clone(),
         }
     }
 

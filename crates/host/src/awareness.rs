@@ -22,7 +22,9 @@ use conclave_proto::time::timestamp;
 use conclave_proto::v1;
 use conclave_proto::v1::event::Kind;
 use conclave_types::limits::MAX_AWARENESS_BYTES;
-use conclave_types::{DocumentNumber, DocumentPath, ParticipantName, Revision, RoomName, RoomUid, SessionId, Timestamp};
+use conclave_types::{
+    DocumentNumber, DocumentPath, ParticipantName, Revision, RoomName, RoomUid, SessionId, Timestamp,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

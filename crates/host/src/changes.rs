@@ -132,11 +132,9 @@ pub fn small(
         ChangeKind::DocumentCreated { path, .. } => document_change(Happened::Created, path, None),
         ChangeKind::DocumentRenamed { from, to, .. } => document_change(Happened::Renamed, from, Some(to)),
         ChangeKind::DocumentDeleted { path, .. } => document_change(Happened::Deleted, path, None),
-        ChangeKind::QueueChanged { queue, ready, leased } => Kind::QueueChange(v1::QueueChange {
-            queue: queue.to_string(),
-            ready_count: *ready,
-            leased_count: *leased,
-        }),
+        ChangeKind::QueueChanged { queue, ready, leased } => {
+            Kind::QueueChange(v1::QueueChange { queue: queue.to_string(), ready_count: *ready, leased_count: *leased })
+        }
         ChangeKind::MessagePosted { .. } | ChangeKind::DocumentUpdated { .. } => return None,
     };
     Some(EncodedEvent::of(&v1::Event {

@@ -37,8 +37,10 @@ const MAX_PATHS: usize = 1_024;
 /// The admitted vectors of one leadership.
 #[derive(Debug, Default)]
 pub struct Documents {
-    paths: Mutex<HashMap<(RoomUid, DocumentPath), Arc<Mutex<Admitted>>>>,
+    paths: Mutex<Paths>,
 }
+
+type Paths = HashMap<(RoomUid, DocumentPath), Arc<Mutex<Admitted>>>;
 
 impl Documents {
     /// Takes in what was applied: a path may stand for another document now. Only early refusals depend on it.

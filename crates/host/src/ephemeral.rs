@@ -79,10 +79,6 @@ fn audience(
 }
 
 /// The operation that posts a message to the room's log.
-pub fn admit_post(
-    room: RoomUid,
-    sender: ParticipantName,
-    request: v1::PostMessageRequest,
-) -> Result<Operation, Fault> {
+pub fn admit_post(room: RoomUid, sender: ParticipantName, request: v1::PostMessageRequest) -> Result<Operation, Fault> {
     Ok(Operation::PostMessage { room, sender, message: encode_given_message(request.message.as_ref())? })
 }

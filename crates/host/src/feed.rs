@@ -262,15 +262,12 @@ impl Cursor {
         self.sent
     }
 
-    /// Events that were taken from a ring, without those that storage has brought. With `more` behind them in the ring,
-    /// some of the last revision's may be among those: it is not counted as sent.
-    fn batch(&mut self, taken: &[Arc<Published>], more: bool) -> EventBatch {
+    /// Events that were taken from a ring, whole revisions, without those that storage has brought.
+    fn batch(&mut self, taken: &[Arc<Published>]) -> EventBatch {
         let mut batch = EventBatch::default();
         let fresh = |event: &&Arc<Published>| event.revision == Revision(0) || event.revision > self.stored;
         taken.iter().filter(fresh).for_each(|event| batch.push(&event.event));
-        let last = taken.iter().map(|event| event.revision).max().unwrap_or_default();
-        let sent = if more { Revision(last.0.saturating_sub(1)) } else { last };
-        self.sent = self.sent.max(sent);
+        self.sent = taken.iter().map(|event| event.revision).fold(self.sent, Revision::max);
         batch
     }
 }

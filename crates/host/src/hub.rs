@@ -252,7 +252,7 @@ impl Listening {
     }
 
     /// Takes events that this listener may see and that `wanted` holds, until `max_bytes` are reached (at least one) or
-    /// no more are there.
+    /// no more are there. A revision is taken as a whole.
     pub fn take(
         &mut self,
         max_bytes: usize,
@@ -274,13 +274,15 @@ impl Listening {
         if self.position == ring.end() {
             return Taken::Nothing;
         }
-        let mut bytes = 0;
+        let (mut bytes, mut last) = (0, Revision(0));
         for event in ring.events.iter().skip((self.position - ring.first) as usize) {
-            if bytes > 0 && bytes + event.event.len() > max_bytes {
+            let goes_on = event.revision == last && last != Revision(0);
+            if bytes > 0 && bytes + event.event.len() > max_bytes && !goes_on {
                 self.member.pending.store(true, Ordering::Release);
                 break;
             }
             self.position += 1;
+            last = event.revision;
             if event.ends_channel && matches!(self.channel, Channel::Document(_)) {
                 self.over = true;
                 self.member.pending.store(true, Ordering::Release);
@@ -390,6 +392,16 @@ mod tests {
         assert_eq!(taken.len(), 1);
         assert!(listening.is_pending());
         assert_eq!(revisions(&mut listening).1, [2, 3]);
+    }
+
+    #[test]
+    fn a_revision_is_taken_as_a_whole() {
+        let hub = Hub::default();
+        let mut listening = hub.join(ROOM, Channel::Messages, Listener::Anybody, Arc::default());
+        hub.publish(ROOM, Channel::Messages, [1, 1, 1, 2].map(|n| event(n, None, Audience::All)));
+        let mut taken = Vec::new();
+        assert_eq!(listening.take(1, |_| true, &mut taken), Taken::Some);
+        assert_eq!(taken.len(), 3);
     }
 
     #[test]

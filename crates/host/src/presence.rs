@@ -147,9 +147,8 @@ impl Presence {
     /// Everybody who is attached, by name. What is published later may be in it already.
     pub fn snapshot(&self, room: RoomUid) -> Vec<v1::Participant> {
         let now = self.time.stamp();
-        let (name, present) = self.look(room, now, |room| {
-            (Some(room.name.clone()), room.presence.present(now).cloned().collect::<Vec<_>>())
-        });
+        let (name, present) = self
+            .look(room, now, |room| (Some(room.name.clone()), room.presence.present(now).cloned().collect::<Vec<_>>()));
         let Some(name) = name else { return Vec::new() };
         present.iter().map(|attached| participant(&name, attached)).collect()
     }
@@ -233,7 +232,7 @@ impl Presence {
         let mut rooms = self.rooms.lock();
         let named = || NamedRoom { name: name.clone(), presence: RoomPresence::default(), next: None };
         let done = work(&mut rooms.rooms.entry(room).or_insert_with(named).presence);
-        self.settle(&mut rooms, room, self.time.stamp());
+        self.settle_and_tell(&mut rooms, room);
         done
     }
 
@@ -241,7 +240,7 @@ impl Presence {
     fn change_known<T>(&self, room: RoomUid, work: impl FnOnce(&mut RoomPresence) -> T) -> Option<T> {
         let mut rooms = self.rooms.lock();
         let done = work(&mut rooms.rooms.get_mut(&room)?.presence);
-        self.settle(&mut rooms, room, self.time.stamp());
+        self.settle_and_tell(&mut rooms, room);
         Some(done)
     }
 
@@ -254,7 +253,15 @@ impl Presence {
         rooms.rooms.get(&room).map(read).unwrap_or_default()
     }
 
-    /// After work in a room: frames renew who is there now, and the task knows what is due.
+    /// As [`Presence::settle`], and the task knows what is due.
+    fn settle_and_tell(&self, rooms: &mut Rooms, room: RoomUid) {
+        self.settle(rooms, room, self.time.stamp());
+        if rooms.agenda.first().is_some_and(|(_, first)| *first == room) {
+            self.due.notify_one();
+        }
+    }
+
+    /// After work in a room: frames renew who is there now, and the agenda says when it has something to do.
     fn settle(&self, rooms: &mut Rooms, room: RoomUid, now: Timestamp) {
         let Some(named) = rooms.rooms.get_mut(&room) else { return };
         let (departed, arrived) = named.presence.take_moved();
@@ -275,13 +282,7 @@ impl Presence {
             return;
         }
         named.next = named.presence.next();
-        if let Some(next) = named.next {
-            let earliest = rooms.agenda.first().is_none_or(|(first, _)| next < *first);
-            rooms.agenda.insert((next, room));
-            if earliest {
-                self.due.notify_one();
-            }
-        }
+        rooms.agenda.extend(named.next.map(|next| (next, room)));
     }
 }
 

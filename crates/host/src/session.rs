@@ -365,7 +365,8 @@ impl Session {
         Box::pin(async move {
             let mut result = receive::receive(&shard, &leading, request).await;
             // An empty answer is a read: see `behind_events`.
-            if has_followed && result.as_ref().is_ok_and(|response| response.deliveries.is_empty())
+            if has_followed
+                && result.as_ref().is_ok_and(|response| response.deliveries.is_empty())
                 && let Err(fault) = shard.read_barrier().await
             {
                 result = Err(fault);

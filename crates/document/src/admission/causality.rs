@@ -1,4 +1,4 @@
-//! Whether the blocks of an update can be applied in some order.
+//! The order in which the blocks of an update can be applied.
 //!
 //! A client's blocks are applied in the order of its clocks; a block may have to wait for another client's. Clients that
 //! wait for each other in a circle would be set aside by yrs as pending for ever, so such an update is refused.
@@ -16,13 +16,19 @@ pub struct Link {
     pub on: Id,
 }
 
-/// `links` are in the order of sections and clocks. Takes each link once.
-pub fn check(sections: &[AddedClocks], links: &[Link]) -> Result<(), UpdateError> {
-    if sections.len() < 2 || links.is_empty() {
-        return Ok(());
-    }
+/// Blocks of one section that can be applied together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub section: usize,
+    pub from: u64,
+    pub to: u64,
+}
+
+/// All blocks, each after those that it needs. `links` are in the order of sections and clocks; each is taken once.
+pub fn order(sections: &[AddedClocks], links: &[Link]) -> Result<Vec<Step>, UpdateError> {
     let mut order = Order::new(sections, links);
-    (0..sections.len()).try_for_each(|section| order.finish(section))
+    (0..sections.len()).try_for_each(|section| order.finish(section))?;
+    Ok(order.steps)
 }
 
 struct Order<'a> {
@@ -32,7 +38,10 @@ struct Order<'a> {
     by_client: Vec<usize>,
     /// For each section its first link that is not known to be satisfied, and the end of its links.
     next: Vec<(usize, usize)>,
+    /// The clock up to which each section is applied.
+    applied: Vec<u64>,
     waiting: Vec<bool>,
+    steps: Vec<Step>,
 }
 
 impl<'a> Order<'a> {
@@ -46,7 +55,9 @@ impl<'a> Order<'a> {
             next.push((begin, end));
             begin = end;
         }
-        Self { sections, links, by_client, next, waiting: vec![false; sections.len()] }
+        let applied = sections.iter().map(|section| section.from).collect();
+        let waiting = vec![false; sections.len()];
+        Self { sections, links, by_client, next, applied, waiting, steps: Vec::with_capacity(sections.len()) }
     }
 
     /// Applies a section to its end, and of others as much as it waits for: depth first, on a stack of our own.
@@ -71,7 +82,7 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// Applies blocks up to the one that holds the clock `until`; or says which section's clock stands in the way.
+    /// Applies at least up to the block that holds the clock `until`; or says which section's clock stands in the way.
     fn advance(&mut self, section: usize, until: u64) -> Option<(usize, u64)> {
         let (mut at, end) = self.next[section];
         let mut missing = None;
@@ -83,6 +94,11 @@ impl<'a> Order<'a> {
             at += 1;
         }
         self.next[section].0 = at;
+        let to = if at < end { self.links[at].at } else { self.sections[section].to };
+        let from = std::mem::replace(&mut self.applied[section], to);
+        if from < to {
+            self.steps.push(Step { section, from, to });
+        }
         missing
     }
 
@@ -90,8 +106,6 @@ impl<'a> Order<'a> {
         let found = self.by_client.binary_search_by_key(&on.client, |section| self.sections[*section].client);
         let section = self.by_client[found.ok()?];
         let AddedClocks { from, to, .. } = self.sections[section];
-        let (at, end) = self.next[section];
-        let applied = if at < end { self.links[at].at } else { to };
-        ((from..to).contains(&on.clock) && on.clock >= applied).then_some((section, on.clock))
+        ((from..to).contains(&on.clock) && on.clock >= self.applied[section]).then_some((section, on.clock))
     }
 }

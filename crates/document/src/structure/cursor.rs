@@ -7,15 +7,21 @@ const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 pub struct Cursor<'a> {
     rest: &'a [u8],
+    len: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { rest: bytes, len: bytes.len() }
     }
 
     pub fn remaining(&self) -> usize {
         self.rest.len()
+    }
+
+    /// Bytes read so far.
+    pub fn position(&self) -> usize {
+        self.len - self.rest.len()
     }
 
     pub fn byte(&mut self) -> Result<u8, UpdateError> {

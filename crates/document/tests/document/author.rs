@@ -161,7 +161,7 @@ fn edit_array(txn: &mut TransactionMut<'_>, random: &mut Random) {
             array.remove_range(txn, at, 1 + random.below((len - at).min(3)));
         }
         1 => drop(array.insert(txn, random.below(len + 1), MapPrelim::from([("k", any(random))]))),
-        2 => drop(array.insert_range(txn, random.below(len + 1), [any(random), any(random), any(random)])),
+        2 => array.insert_range(txn, random.below(len + 1), [any(random), any(random), any(random)]),
         _ => drop(array.insert(txn, random.below(len + 1), any(random))),
     }
 }

@@ -1,6 +1,6 @@
 //! Whatever authors do at the same time, all copies end up equal, however they came by the updates.
 
-use conclave_document::{Replica, compact, covers, diff, to_json, validate};
+use conclave_document::{Edit, Replica, compact, covers, diff, to_json, validate};
 use conclave_types::{Clocks, YjsClient};
 use proptest::prelude::*;
 use yrs::ReadTxn;
@@ -70,6 +70,40 @@ proptest! {
         prop_assert!(!old.doc.transact().has_missing_updates());
         prop_assert_eq!(old.clocks(), server.clocks.clone());
         prop_assert_eq!(shown(&old), shown(&authors[0]));
+    }
+
+    /// While nobody else edits it writes its updates itself: yrs must read the same from them.
+    #[test]
+    fn a_replica_alone_writes_what_it_means(seed in any::<u64>(), steps in 1_usize..400) {
+        let mut random = Random::new(seed);
+        let (mut replica, mut server) = (Replica::new(YjsClient(1 << 40)), Server::default());
+        let mut text: Vec<char> = Vec::new();
+        for _ in 0..steps {
+            let mut edits = Vec::new();
+            for _ in 0..1 + random.below(2) {
+                let at = random.below(text.len() as u32 + 1);
+                let delete = random.below(4).min(text.len() as u32 - at);
+                let insert = ["", "x", "é日", "some words"][random.below(4) as usize].to_owned();
+                text.splice(at as usize..(at + delete) as usize, insert.chars());
+                edits.push(Edit { at, delete, insert });
+            }
+            let update = replica.edit("text", &edits).expect("in range");
+            prop_assert!(server.offer(update).is_ok());
+        }
+        let text: String = text.into_iter().collect();
+        prop_assert_eq!(&replica.text("text"), &text);
+        prop_assert_eq!(replica.clocks(), server.clocks.clone());
+        let mut other = Replica::new(YjsClient(2));
+        for update in &server.log {
+            other.apply(update).expect("applies");
+        }
+        prop_assert_eq!(&other.text("text"), &text);
+        // It goes on the same when it is no longer alone.
+        let elsewhere = other.insert("text", 0, "other ").expect("inserts");
+        replica.apply(&elsewhere).expect("applies");
+        other.apply(&replica.insert("text", 6, "own ").expect("inserts")).expect("applies");
+        prop_assert_eq!(replica.text("text"), format!("other own {text}"));
+        prop_assert_eq!(other.text("text"), replica.text("text"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod author;
+mod clients;
 mod convergence;
 mod mutation;
 mod nesting;

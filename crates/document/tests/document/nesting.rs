@@ -8,7 +8,7 @@ use conclave_types::{Clocks, YjsClient};
 
 const CLIENT: YjsClient = YjsClient(1);
 
-fn number(mut number: u64, bytes: &mut Vec<u8>) {
+pub fn number(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;
@@ -45,7 +45,8 @@ fn delete_all(clocks: u64) -> Bytes {
 const TOO_DEEP: UpdateError = UpdateError::TypeNesting { limit: MAX_NESTED_TYPES };
 
 /// On so little stack that recursion over the depth allowed must have room to spare in a thread's 2 MiB.
-fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+#[expect(clippy::disallowed_methods, reason = "a thread with little stack is what is tested")]
+pub fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(test).expect("spawns");
     thread.join().expect("no panic");
 }

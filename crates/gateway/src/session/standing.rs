@@ -14,12 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_proto::envelope::{Body, ClientEnvelope, body, resubscribe, without_sequence};
+use conclave_proto::envelope::{
+    Body, ClientEnvelope, body, peek_field_1, resubscribe, with_after_revision, without_sequence,
+};
 use conclave_proto::status::ApiError;
 use conclave_proto::v1::{ErrorReason, ServerFrame, server_frame};
+use conclave_proto::wire::Malformed;
 use conclave_types::limits::MAX_SUBSCRIPTIONS;
+use prost::encoding;
 
 use crate::frames::{framed, prefixed};
+use crate::methods::NO_CREATE;
 use crate::retained::RetainedBudget;
 
 /// Most bytes of standing frames of one session. A subscription is a name and perhaps a state vector, so this is room
@@ -28,6 +33,8 @@ const BYTES_LIMIT: usize = 1 << 20;
 /// How long a client waits before it begins again what could not be kept.
 const BEGIN_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
+/// `ClientFrame.subscription`.
+const SUBSCRIPTION: u32 = 3;
 const READ_BEFORE: &str = "the frame was read when it was sent";
 
 #[derive(Debug)]
@@ -174,8 +181,7 @@ impl Standing {
         }
         self.subscriptions.retain(|number, subscription| match &subscription.frame {
             Kept::Frame(frame) => {
-                let again = resubscribe(frame, subscription.revision).expect(READ_BEFORE);
-                resumed.subscriptions.push(prefixed(&again));
+                resumed.subscriptions.push(prefixed(&again(frame, subscription.revision).expect(READ_BEFORE)));
                 true
             }
             Kept::Forgotten => {
@@ -207,6 +213,24 @@ impl Drop for Standing {
     fn drop(&mut self) {
         self.budget.give_back_standing(self.bytes);
     }
+}
+
+/// A `Subscribe` frame, to go on after this revision. A document of which something came was there: it may have been
+/// deleted while its host was lost, and is not to be made again.
+fn again(frame: &[u8], revision: u64) -> Result<Vec<u8>, Malformed> {
+    let envelope = ClientEnvelope::peek(frame)?;
+    let request = envelope.subscribe().unwrap_or_default();
+    // What is no request is the host's to refuse.
+    let resource = peek_field_1(request).unwrap_or_default();
+    let is_document = resource.is_some_and(|resource| resource.contains("/documents/"));
+    if revision == 0 || !is_document {
+        return resubscribe(frame, revision);
+    }
+    let request = [&with_after_revision(request, revision)[..], &NO_CREATE].concat();
+    let mut again = Vec::with_capacity(frame.len() + request.len());
+    encoding::uint64::encode(SUBSCRIPTION, &envelope.subscription, &mut again);
+    encoding::bytes::encode(body::SUBSCRIBE, &request, &mut again);
+    Ok(again)
 }
 
 /// Tells the client that a subscription (0: its participant) ended with the host.
@@ -269,7 +293,7 @@ mod tests {
             .collect()
     }
 
-    fn again(subscription: u64, asked: Asked) -> ClientFrame {
+    fn unnumbered(subscription: u64, asked: Asked) -> ClientFrame {
         ClientFrame { subscription, body: Some(asked), ..Default::default() }
     }
 
@@ -282,9 +306,23 @@ mod tests {
         standing.reached(3, 7);
         standing.reached(3, 8);
         standing.reached(5, 11);
-        let expected = [again(0, attach("guest")), again(3, subscribe("three", 8)), again(9, subscribe("nine", 4))];
+        let expected =
+            [unnumbered(0, attach("guest")), unnumbered(3, subscribe("three", 8)), unnumbered(9, subscribe("nine", 4))];
         assert_eq!(resumed(&mut standing), expected);
         assert_eq!(resumed(&mut standing), expected, "every time");
+    }
+
+    #[test]
+    fn a_document_that_was_there_is_not_made_again() {
+        let document = |after_revision, create| {
+            let resource = "rooms/lab/documents/notes".to_owned();
+            Asked::Subscribe(Subscribe { resource, after_revision, create, ..Default::default() })
+        };
+        let mut standing = standing();
+        begin(&mut standing, 1, 1, document(0, None));
+        assert_eq!(resumed(&mut standing), [unnumbered(1, document(0, None))], "nothing came of it");
+        standing.reached(1, 300);
+        assert_eq!(resumed(&mut standing), [unnumbered(1, document(300, Some(false)))]);
     }
 
     #[test]
@@ -297,9 +335,9 @@ mod tests {
         begin(&mut standing, 2, 0, attach("first"));
         let frame = send(&mut standing, 3, 0, attach("second"));
         standing.answered(3, FAILED, &frame);
-        assert_eq!(resumed(&mut standing), [again(0, attach("first"))], "the one before stands");
+        assert_eq!(resumed(&mut standing), [unnumbered(0, attach("first"))], "the one before stands");
         begin(&mut standing, 4, 0, attach("third"));
-        assert_eq!(resumed(&mut standing), [again(0, attach("third"))], "the newest stands");
+        assert_eq!(resumed(&mut standing), [unnumbered(0, attach("third"))], "the newest stands");
         assert!(standing.asked.is_empty());
     }
 
@@ -319,7 +357,11 @@ mod tests {
         let begun = send(&mut standing, 6, 1, subscribe("one", 0));
         standing.reached(1, 20);
         standing.answered(6, SUBSCRIBED, &begun);
-        assert_eq!(resumed(&mut standing), [again(1, subscribe("one", 0))], "without the cursor of the one before");
+        assert_eq!(
+            resumed(&mut standing),
+            [unnumbered(1, subscribe("one", 0))],
+            "without the cursor of the one before"
+        );
     }
 
     #[test]
@@ -327,9 +369,9 @@ mod tests {
         let mut standing = standing();
         send(&mut standing, 0, 1, subscribe("one", 4));
         send(&mut standing, 0, 0, attach("guest"));
-        assert_eq!(resumed(&mut standing), [again(0, attach("guest")), again(1, subscribe("one", 4))]);
+        assert_eq!(resumed(&mut standing), [unnumbered(0, attach("guest")), unnumbered(1, subscribe("one", 4))]);
         standing.subscription_ended(1);
-        assert_eq!(resumed(&mut standing), [again(0, attach("guest"))], "the host did not take it");
+        assert_eq!(resumed(&mut standing), [unnumbered(0, attach("guest"))], "the host did not take it");
     }
 
     #[test]

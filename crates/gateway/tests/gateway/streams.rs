@@ -8,10 +8,12 @@ use bytes::Bytes;
 use conclave_gateway::GatewayOptions;
 use conclave_proto::events::EventBatch;
 use conclave_proto::status::{ApiError, reason_of, retry_after_of};
+use conclave_proto::v1::document_service_client::DocumentServiceClient;
 use conclave_proto::v1::messaging_service_client::MessagingServiceClient;
 use conclave_proto::v1::{
-    ErrorReason, Event, FollowMessagesRequest, FollowMessagesResponse, Gap, Live, Message, ReceiveEphemeralRequest,
-    ReceiveEphemeralResponse, event, follow_messages_response, receive_ephemeral_response,
+    ErrorReason, Event, FollowMessagesRequest, FollowMessagesResponse, Gap, Live, Message, OpenDocumentRequest,
+    OpenDocumentResponse, ReceiveEphemeralRequest, ReceiveEphemeralResponse, event, follow_messages_response,
+    open_document_response, receive_ephemeral_response,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -136,6 +138,27 @@ async fn a_stream_without_a_cursor_is_begun_anew() {
     assert_eq!(second.read::<ReceiveEphemeralRequest>().await, request);
     second.send(&element).await;
     assert_eq!(next(&mut stream).await, element, "the client sees that it began anew");
+}
+
+#[tokio::test]
+async fn a_document_that_was_deleted_with_its_host_is_not_made_again() {
+    let mut stage = Stage::set().await;
+    let request = OpenDocumentRequest { name: "rooms/lab/documents/notes".to_owned(), ..Default::default() };
+    let mut documents = DocumentServiceClient::new(stage.front.channel().await);
+    let mut stream = in_time(documents.open_document(signed_request(request.clone()))).await.unwrap().into_inner();
+    let [first_host, second_host, _] = &mut stage.hosts;
+    let mut first = first_host.call().await;
+    assert_eq!(first.read::<OpenDocumentRequest>().await, request);
+    let body = Some(open_document_response::Body::Live(Live::default()));
+    let element = OpenDocumentResponse { revision: 300, body };
+    first.send(&element).await;
+    assert_eq!(next(&mut stream).await, element);
+    first.follow(second_host).await;
+    let mut second = second_host.call().await;
+    let expected = OpenDocumentRequest { after_revision: 300, create: Some(false), ..request };
+    assert_eq!(second.read::<OpenDocumentRequest>().await, expected);
+    second.end(ApiError::new(ErrorReason::DocumentNotFound, "the document does not exist").into()).await;
+    assert_eq!(reason_of(&end(&mut stream).await), Some(ErrorReason::DocumentNotFound));
 }
 
 #[tokio::test]

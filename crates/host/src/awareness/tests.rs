@@ -1,5 +1,5 @@
-use conclave_types::{RoomNumber, Slot};
 use conclave_types::limits::AWARENESS_EXPIRY_MS;
+use conclave_types::{RoomNumber, Slot};
 
 use super::*;
 use crate::hub::{Listener, Listening, Taken};

@@ -61,7 +61,9 @@ impl Marks {
         let mut is_work = false;
         for effect in effects {
             match effect {
-                Effect::Changed(Change { room, kind: ChangeKind::DocumentUpdated { document, update, .. }, .. }) => {
+                Effect::Changed(Change {
+                    room, kind: ChangeKind::DocumentUpdated { document, update, .. }, ..
+                }) => {
                     let marked = marked.get_or_insert_with(|| self.marked.lock());
                     is_work |= marked.count((*room, *document), update.len());
                 }

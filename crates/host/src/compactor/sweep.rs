@@ -28,8 +28,8 @@ pub async fn sweep(shard: &Arc<Shard>) -> Result<(), LocalWriteError> {
 async fn step(shard: &Arc<Shard>, after: Option<SweepCursor>) -> Result<Option<SweepCursor>, LocalWriteError> {
     let group = shard.group_id();
     let written = shard.group().write_local(|view, writes| {
-        let (gone, next) = local::sweep(&EngineTables(view), group, after, STEP)
-            .map_err(|reason| EngineError::Damaged(reason.0))?;
+        let (gone, next) =
+            local::sweep(&EngineTables(view), group, after, STEP).map_err(|reason| EngineError::Damaged(reason.0))?;
         for (key, _) in gone {
             writes.delete(Family::State, key);
         }

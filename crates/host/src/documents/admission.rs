@@ -15,8 +15,8 @@ use conclave_types::limits::{MAX_DOCUMENT_BYTES, MAX_UPDATE_BYTES};
 use conclave_types::{DocumentNumber, DocumentPath, ParticipantName, RoomUid, UpdateClocks, YjsClient};
 use parking_lot::Mutex;
 
-use super::admitted::{Admitted, Stored, Verdict};
 use super::Documents;
+use super::admitted::{Admitted, Stored, Verdict};
 use crate::faults::Fault;
 use crate::shard::{Shard, broken};
 use crate::workers::Workers;

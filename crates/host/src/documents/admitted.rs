@@ -366,7 +366,9 @@ mod tests {
                             verdict = judge(&mut admitted, &update, &tables);
                         }
                         let mut later = tables.clocks.borrow().clone();
-                        in_flight.iter().for_each(|update| drop(append(&mut later, update)));
+                        for update in &in_flight {
+                            append(&mut later, update);
+                        }
                         match verdict {
                             Verdict::Propose => in_flight.push_back(update),
                             other => prop_assert_eq!((other, fits(&later, &update)), (Verdict::Gap, Fit::Gap)),

@@ -54,12 +54,7 @@ pub struct JoinedUpdate {
 }
 
 /// What a reader lacks of a document of a room.
-pub async fn join(
-    shard: &Arc<Shard>,
-    room: RoomUid,
-    document: DocumentNumber,
-    have: Joining,
-) -> Result<Joined, Fault> {
+pub async fn join(shard: &Arc<Shard>, room: RoomUid, document: DocumentNumber, have: Joining) -> Result<Joined, Fault> {
     let whole = Whole { view: shard.snapshot(), group: shard.group_id(), room, document };
     if whole.header()?.bytes() <= INLINE_BYTES {
         return whole.joined(&have);

@@ -171,14 +171,27 @@ impl DocumentFeed {
         let mut backlog = Backlog::default();
         for JoinedUpdate { revision, time, participant, session, update, state } in updates {
             if by_vector || state || !self.at.is_own(session) {
-                backlog.push_update(Update { revision, time, participant, path: self.path.clone(), bytes: update, state });
+                backlog.push_update(Update {
+                    revision,
+                    time,
+                    participant,
+                    path: self.path.clone(),
+                    bytes: update,
+                    state,
+                });
             }
         }
         Ok(Phase::Sending { backlog, revision, vector, _turn: turn })
     }
 
     /// The cursor does not move before all was sent.
-    fn send(&mut self, mut backlog: Backlog, revision: Revision, vector: Bytes, turn: Turn) -> (Phase, Option<Element>) {
+    fn send(
+        &mut self,
+        mut backlog: Backlog,
+        revision: Revision,
+        vector: Bytes,
+        turn: Turn,
+    ) -> (Phase, Option<Element>) {
         let next = backlog.next();
         let before = self.cursor.sent();
         let phase = if backlog.is_empty() {
@@ -225,7 +238,7 @@ impl DocumentFeed {
                     return Ok(Followed::Behind(Element::dropped(self.cursor.sent(), missed)));
                 }
                 Taken::Some => {
-                    let batch = self.cursor.batch(&taken, self.listening.is_pending());
+                    let batch = self.cursor.batch(&taken);
                     if !batch.is_empty() {
                         return Ok(Followed::Element(Element::events(self.cursor.sent(), batch)));
                     }

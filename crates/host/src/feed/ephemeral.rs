@@ -41,7 +41,7 @@ impl EphemeralFeed {
                 Taken::Behind { missed } => return Ok(Some(Element::dropped(NO_REVISION, missed))),
                 Taken::Some if taken.is_empty() => {}
                 Taken::Some => {
-                    return Ok(Some(Element::events(NO_REVISION, Cursor::at(NO_REVISION).batch(&taken, false))));
+                    return Ok(Some(Element::events(NO_REVISION, Cursor::at(NO_REVISION).batch(&taken))));
                 }
             }
         }

@@ -49,7 +49,7 @@ impl MessagesFeed {
                     Taken::Ended => return Err(self.at.room_not_found()),
                     Taken::Behind { .. } => self.caught_up = false,
                     Taken::Some => {
-                        let batch = self.cursor.batch(&taken, self.listening.is_pending());
+                        let batch = self.cursor.batch(&taken);
                         if !batch.is_empty() {
                             return Ok(Some(Element::events(self.cursor.sent(), batch)));
                         }
@@ -77,7 +77,10 @@ impl MessagesFeed {
         let sent = stored.last().map_or(revision.max(after), |last| last.revision);
         self.cursor = Cursor::at(sent);
         let mut batch = EventBatch::default();
-        stored.iter().filter(|message| !self.at.is_own(message.session)).for_each(|message| batch.push(&encoded(message)));
+        stored
+            .iter()
+            .filter(|message| !self.at.is_own(message.session))
+            .for_each(|message| batch.push(&encoded(message)));
         match batch.is_empty() {
             // All of this step were the follower's own.
             true if !stored.is_empty() => self.catch_up_later(sent),

@@ -77,7 +77,7 @@ impl PresenceEvents {
                 Taken::Ended => return Err(at.room_not_found()),
                 Taken::Behind { .. } => return Ok(Some(self.snapshot(at))),
                 Taken::Some if taken.is_empty() => {}
-                Taken::Some => return Ok(Some(Cursor::at(NO_REVISION).batch(&taken, false))),
+                Taken::Some => return Ok(Some(Cursor::at(NO_REVISION).batch(&taken))),
             }
         }
     }
@@ -104,7 +104,8 @@ impl PresenceEvents {
 
     fn take_rest(&mut self) -> EventBatch {
         let mut batch = EventBatch::default();
-        while let Some(event) = self.rest.pop_if(|event| batch.is_empty() || batch.len() + event.len() <= ELEMENT_BYTES) {
+        while let Some(event) = self.rest.pop_if(|event| batch.is_empty() || batch.len() + event.len() <= ELEMENT_BYTES)
+        {
             batch.push(&event);
         }
         batch

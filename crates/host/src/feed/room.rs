@@ -34,7 +34,10 @@ pub struct RoomFeed {
 
 enum Phase {
     /// Reading what is behind the cursor.
-    CatchingUp { history: Option<Box<History>>, backlog: Backlog },
+    CatchingUp {
+        history: Option<Box<History>>,
+        backlog: Backlog,
+    },
     Following,
 }
 
@@ -76,7 +79,11 @@ impl RoomFeed {
                 return Ok(Some(Element::live(self.cursor.sent(), Bytes::new())));
             }
             let mut taken = Vec::new();
-            match self.listening.take(ELEMENT_BYTES, |event| self.topics.want(&event.about, &self.at.claims), &mut taken) {
+            match self.listening.take(
+                ELEMENT_BYTES,
+                |event| self.topics.want(&event.about, &self.at.claims),
+                &mut taken,
+            ) {
                 Taken::Nothing => return Ok(None),
                 Taken::Ended => return Err(self.at.room_not_found()),
                 Taken::Behind { .. } => self.phase = Phase::behind(),
@@ -85,9 +92,9 @@ impl RoomFeed {
                         // What the document holds already has to be sent before it is told of: from storage.
                         Some(at) => {
                             self.phase = Phase::behind();
-                            self.cursor.batch(&taken[..at], true)
+                            self.cursor.batch(&taken[..at])
                         }
-                        None => self.cursor.batch(&taken, self.listening.is_pending()),
+                        None => self.cursor.batch(&taken),
                     };
                     if !batch.is_empty() {
                         return Ok(Some(Element::events(self.cursor.sent(), batch)));

@@ -42,15 +42,7 @@ pub fn attaching(
             .filter(|lease_ms| PRESENCE_LEASE_RANGE_MS.contains(lease_ms))
             .ok_or_else(|| Fault::field_invalid("lease", "must be 5 seconds to 5 minutes"))?,
     };
-    Ok(Attaching {
-        name,
-        identity,
-        attacher,
-        role,
-        attributes: request.attributes,
-        lease_ms,
-        replace: request.replace,
-    })
+    Ok(Attaching { name, identity, attacher, role, attributes: request.attributes, lease_ms, replace: request.replace })
 }
 
 /// The participant that a request in this room is about.

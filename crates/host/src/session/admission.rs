@@ -176,9 +176,7 @@ impl Session {
                 self.at.same_room(&request.parent)?;
                 scope::participants_list(claims)?;
                 let leading = self.leading.clone();
-                Box::pin(async move {
-                    Ok(Body::ListParticipants(leading.presence.list(at.uid, &at.name, &request)?))
-                })
+                Box::pin(async move { Ok(Body::ListParticipants(leading.presence.list(at.uid, &at.name, &request)?)) })
             }
             Asked::SendAwareness(request) => {
                 scope::document_open(claims, &self.document(&request.name)?)?;

@@ -171,9 +171,9 @@ pub fn reply(shard: &Shard, room: RoomUid, kind: Durable, outcome: Outcome) -> R
 
 fn not_done(outcome: Outcome) -> Result<Result<Body, Fault>, Fault> {
     match outcome {
-        Outcome::Refused(
-            refusal @ (Refusal::Superseded | Refusal::SessionForeign | Refusal::SessionExpired),
-        ) => Err(refusal.into()),
+        Outcome::Refused(refusal @ (Refusal::Superseded | Refusal::SessionForeign | Refusal::SessionExpired)) => {
+            Err(refusal.into())
+        }
         Outcome::Refused(refusal) => Ok(Err(refusal.into())),
         other => Err(faults::other_outcome("session", &other)),
     }

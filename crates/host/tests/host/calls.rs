@@ -8,6 +8,8 @@ use conclave_auth::{CLAIMS_HEADER, Claims, sign_claims};
 use conclave_proto::status::{reason_of, reason_of_frame};
 use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::document_service_client::DocumentServiceClient;
+use conclave_proto::v1::messaging_service_client::MessagingServiceClient;
+use conclave_proto::v1::participant_service_client::ParticipantServiceClient;
 use conclave_proto::v1::queue_service_client::QueueServiceClient;
 use conclave_proto::v1::room_service_client::RoomServiceClient;
 use conclave_proto::v1::server_frame::Body;
@@ -80,6 +82,14 @@ impl Caller {
 
     pub fn documents(&self) -> DocumentServiceClient<Channel> {
         DocumentServiceClient::new(self.channel.clone())
+    }
+
+    pub fn messaging(&self) -> MessagingServiceClient<Channel> {
+        MessagingServiceClient::new(self.channel.clone())
+    }
+
+    pub fn participants(&self) -> ParticipantServiceClient<Channel> {
+        ParticipantServiceClient::new(self.channel.clone())
     }
 
     fn queues(&self) -> QueueServiceClient<Channel> {
@@ -166,6 +176,11 @@ impl Stream {
         let _ = self.frames.try_send(v1::ClientFrame { sequence, acknowledged, subscription: 0, body: Some(body) });
     }
 
+    /// Sends a frame about a subscription.
+    pub fn ask_of(&self, sequence: u64, subscription: u64, body: Asked) {
+        let _ = self.frames.try_send(v1::ClientFrame { sequence, acknowledged: 0, subscription, body: Some(body) });
+    }
+
     /// An acknowledgement that comes alone.
     pub fn acknowledge(&self, acknowledged: u64) {
         let _ = self.frames.try_send(v1::ClientFrame { acknowledged, ..Default::default() });
@@ -226,6 +241,12 @@ impl Stream {
 
     /// Leaves without a word.
     pub fn leave(self) {}
+
+    /// Is cut off, as by a lost connection: no more replies are read, and that no more frames come is never said as long
+    /// as what is returned is kept.
+    pub fn cut(self) -> impl Sized {
+        self.frames
+    }
 
     /// Says that no more frames come; replies still do.
     pub fn close(self) -> Streaming<v1::ServerFrame> {

@@ -5,6 +5,7 @@ mod hostile;
 mod pushing;
 
 use bytes::{Bytes, BytesMut};
+use conclave_auth::{Claims, Rights, SyncPath, SyncRights};
 use conclave_document::Replica;
 use conclave_proto::v1::event::Kind;
 use conclave_proto::v1::open_document_response::Body;
@@ -32,7 +33,7 @@ impl Caller {
 
     async fn open_document(&self, request: v1::OpenDocumentRequest) -> Result<Opened, Status> {
         let stream = self.documents().open_document(self.request(request)).await?.into_inner();
-        Ok(Opened { stream, parts: BytesMut::new(), most_parts: 0, states: 0 })
+        Ok(Opened { stream, parts: BytesMut::new(), most_parts: 0, states: 0, updates: 0 })
     }
 
     /// Brings a replica up to what the host has.
@@ -86,6 +87,7 @@ struct Opened {
     parts: BytesMut,
     most_parts: u32,
     states: u32,
+    updates: u32,
 }
 
 impl Opened {
@@ -123,6 +125,7 @@ impl Opened {
         self.most_parts = self.most_parts.max(update.part + 1);
         if !update.more {
             self.states += u32::from(update.state);
+            self.updates += 1;
             replica.apply(&self.parts).expect("what the host sends can be merged");
         }
     }
@@ -235,4 +238,29 @@ async fn documents_are_listed_by_path_renamed_and_deleted() {
     // What is made at the path now is another document.
     ada.push(&name("a"), replica(1).insert(TEXT, 0, "new").unwrap()).await.unwrap();
     assert_eq!(ada.read_document(&name("a")).await.text(TEXT), "new");
+}
+
+#[tokio::test]
+async fn a_token_reaches_only_the_paths_it_names() {
+    let (cluster, ada) = lab().await;
+    let name = |path: &str| format!("rooms/lab/documents/{path}");
+    for path in ["notes/a", "notes/b", "private/a", "shown"] {
+        ada.push(&name(path), replica(1).insert(TEXT, 0, path).unwrap()).await.unwrap();
+    }
+    let granted = |(pattern, read_only): (&str, bool)| SyncPath { pattern: pattern.into(), read_only };
+    let sync = SyncRights::Paths([("notes/*", false), ("shown", true)].map(granted).into());
+    let bob = ada.claiming(Claims { rights: Rights { sync, ..Default::default() }, ..cluster.claims("bob") });
+    let (first, token) = bob.list_paths(2, "").await;
+    assert_eq!((first, token.as_str()), (vec!["notes/a".into(), "notes/b".into()], "notes/b"));
+    assert_eq!(bob.list_paths(2, &token).await, (vec!["shown".into()], String::new()));
+
+    let update = replica(2).insert(TEXT, 0, "bob ").unwrap();
+    bob.push(&name("notes/a"), update.clone()).await.unwrap();
+    assert!(bob.describe(&name("shown")).await.is_ok());
+    for path in ["shown", "private/a"] {
+        assert_eq!(refusal(bob.push(&name(path), update.clone()).await), ErrorReason::ScopeMissing);
+        assert_eq!(refusal(bob.delete_document(&name(path)).await), ErrorReason::ScopeMissing);
+        assert_eq!(refusal(bob.rename(&name("notes/a"), &name(path)).await), ErrorReason::ScopeMissing);
+    }
+    assert_eq!(refusal(bob.describe(&name("private/a")).await), ErrorReason::ScopeMissing);
 }

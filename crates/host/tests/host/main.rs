@@ -3,11 +3,15 @@
 //! The tests stand where a gateway stands: they find the leader by the hosts' hints, sign claims with the cluster's
 //! secret and speak the public services. [`cluster`] starts, kills and drains hosts, [`calls`] speaks to them.
 
+mod awareness;
 mod calls;
 mod claims;
 mod cluster;
 mod documents;
+mod feeds;
 mod leadership;
+mod messaging;
+mod presence;
 mod receives;
 mod restarts;
 mod rooms;

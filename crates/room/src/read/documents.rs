@@ -6,6 +6,7 @@ use conclave_types::{
     UpdateClocks, YjsClient,
 };
 
+use super::named;
 use crate::codec::{Record, damaged};
 use crate::document::changes::{ChangeRecord, DocumentChanges};
 use crate::document::{DocumentClock, DocumentHeader};
@@ -64,9 +65,11 @@ pub fn document(
     room: RoomUid,
     path: &DocumentPath,
 ) -> Result<Option<DocumentView>, TableError> {
-    let number: Option<DocumentNumber> = load(reads, &Keys::new(group).document_directory(room, path))?;
+    let keys = Keys::new(group);
+    let number: Option<DocumentNumber> = load(reads, &keys.document_directory(room, path))?;
     let Some(number) = number else { return Ok(None) };
-    named(reads, group, room, number).map(Some)
+    let header = named(reads, &keys, room, &keys.document_header(room, number))?;
+    Ok(header.map(|header| DocumentView::of(number, header)))
 }
 
 /// The document of a number; none once it is deleted.
@@ -98,21 +101,12 @@ pub fn list_documents(
         }
         let (key, value) = pair?;
         if after.as_ref() != Some(&keys.parse_document_path(&key)?) {
-            documents.push(named(reads, group, room, DocumentNumber::decode(value)?)?);
+            let number = DocumentNumber::decode(value)?;
+            let header = named(reads, &keys, room, &keys.document_header(room, number))?;
+            documents.extend(header.map(|header| DocumentView::of(number, header)));
         }
     }
     Ok(documents)
-}
-
-/// A document whose number stands in the directory.
-fn named(
-    reads: &(impl TableReads + ?Sized),
-    group: GroupId,
-    room: RoomUid,
-    number: DocumentNumber,
-) -> Result<DocumentView, TableError> {
-    let document = document_by_number(reads, group, room, number)?;
-    document.ok_or_else(|| damaged(DocumentHeader::NAME, "missing for a path"))
 }
 
 /// Documents that were updated, renamed or made after a revision, in the order of their last change. Looks at each

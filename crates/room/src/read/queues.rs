@@ -2,7 +2,8 @@
 
 use conclave_types::{GroupId, QueueName, Revision, RoomUid, Timestamp};
 
-use crate::codec::{Record, damaged};
+use super::named;
+use crate::codec::Record;
 use crate::keys::{Keys, QueueNumber};
 use crate::queue::QueueHeader;
 use crate::state::load;
@@ -32,8 +33,10 @@ pub fn queue(
     room: RoomUid,
     name: &QueueName,
 ) -> Result<Option<QueueView>, TableError> {
-    let number: Option<QueueNumber> = load(reads, &Keys::new(group).queue_directory(room, name))?;
-    number.map(|number| view(reads, group, room, number)).transpose()
+    let keys = Keys::new(group);
+    let number: Option<QueueNumber> = load(reads, &keys.queue_directory(room, name))?;
+    let Some(number) = number else { return Ok(None) };
+    Ok(named(reads, &keys, room, &keys.queue_header(room, number))?.map(QueueView::of))
 }
 
 /// Queues of a room after a name, ordered by name; at most `limit`.
@@ -54,7 +57,8 @@ pub fn list_queues(
         }
         let (key, value) = pair?;
         if after.as_ref() != Some(&keys.parse_queue_name(&key)?) {
-            queues.push(view(reads, group, room, QueueNumber::decode(value)?)?);
+            let header = keys.queue_header(room, QueueNumber::decode(value)?);
+            queues.extend(named(reads, &keys, room, &header)?.map(QueueView::of));
         }
     }
     Ok(queues)
@@ -77,15 +81,4 @@ pub fn queues_changed(
     }
     changed.sort_by_key(|(revision, _)| *revision);
     Ok(changed)
-}
-
-fn view(
-    reads: &(impl TableReads + ?Sized),
-    group: GroupId,
-    room: RoomUid,
-    number: QueueNumber,
-) -> Result<QueueView, TableError> {
-    let header: Option<QueueHeader> = load(reads, &Keys::new(group).queue_header(room, number))?;
-    let header = header.ok_or_else(|| damaged(QueueHeader::NAME, "missing for a name"))?;
-    Ok(QueueView::of(header))
 }

@@ -104,6 +104,30 @@ fn nothing_of_a_deleted_room_is_left() {
 }
 
 #[test]
+fn a_room_that_is_half_removed_reads_as_if_empty() {
+    let mut shard = Shard::with_room();
+    shard.run(send(&["a"]));
+    shard.run(push("d", &[(1, 0, 1)]));
+    shard.run(post("m"));
+    shard.run(delete_room());
+    while shard.run(advance(1)) == (Outcome::Advanced { more: true }) {
+        let (tables, name) = (&shard.tables, queue());
+        for queues in [
+            read::list_queues(tables, GROUP, ROOM, None, 9),
+            read::queue(tables, GROUP, ROOM, &name).map(Vec::from_iter),
+        ] {
+            assert!(queues.unwrap().len() <= 1);
+        }
+        let documents = read::list_documents(tables, GROUP, ROOM, None, 9).unwrap();
+        assert_eq!(documents, shard.document("d").into_iter().collect::<Vec<_>>());
+        let document = conclave_types::DocumentNumber(1);
+        assert!(read::document_updates(tables, GROUP, ROOM, document, Revision(0), 9, 9).is_ok());
+        assert!(read::messages(tables, GROUP, ROOM, Revision(0), 9, 9).is_ok());
+    }
+    assert_eq!(shard.document("d"), None);
+}
+
+#[test]
 fn large_purges_do_not_hold_up_the_leases_of_others() {
     let mut shard = Shard::with_room();
     shard.run(send(&["mine"]));

@@ -144,7 +144,9 @@ impl History {
 
     /// Reads messages when none wait. Behind the last there may be others by now; they are beyond this history.
     fn read_messages(&mut self, view: &View<'_>, backlog: &mut Backlog) -> Result<(), Fault> {
-        let Some(messages) = self.messages.as_mut().filter(|messages| messages.waiting.is_empty()) else { return Ok(()) };
+        let Some(messages) = self.messages.as_mut().filter(|messages| messages.waiting.is_empty()) else {
+            return Ok(());
+        };
         if messages.read_to >= self.upto {
             return Ok(());
         }

@@ -256,7 +256,10 @@ fn what_was_undone_before_it_was_told_is_not_told() {
     room.detach(START, &ada, &ada, None, Some(ADA)).expect("detached");
     room.attach(START, by_session("ada", ADA), uid(4)).expect("attached again");
     let now = START.plus_ms(BATCH_INTERVAL_MS);
-    assert_eq!(told(&mut room, now), [(ChangeKind::Detached, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 4)]);
+    assert_eq!(
+        told(&mut room, now),
+        [(ChangeKind::Detached, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 4)]
+    );
 }
 
 #[test]
@@ -267,7 +270,10 @@ fn a_lease_that_ended_within_a_batch_is_told_as_such() {
     let end = over(START);
     // The session is back a moment later, before anybody was told.
     room.attach(end, by_session("ada", ADA), uid(2)).expect("attached anew");
-    assert_eq!(told(&mut room, end), [(ChangeKind::LeaseEnded, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 2)]);
+    assert_eq!(
+        told(&mut room, end),
+        [(ChangeKind::LeaseEnded, "ada".into(), 1), (ChangeKind::Attached, "ada".into(), 2)]
+    );
 }
 
 #[derive(Debug, Clone)]
@@ -284,8 +290,12 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let attach = (0..4_u8, 0..5_u8, 0..3_u8, 5..9_u64, any::<bool>())
         .prop_map(|(session, name, color, lease_s, replace)| Act::Attach { session, name, color, lease_s, replace });
-    let call = (0..5_u8, any::<u8>(), 0..3_u8, any::<bool>())
-        .prop_map(|(name, uid, color, replace)| Act::Call { name, uid, color, replace });
+    let call = (0..5_u8, any::<u8>(), 0..3_u8, any::<bool>()).prop_map(|(name, uid, color, replace)| Act::Call {
+        name,
+        uid,
+        color,
+        replace,
+    });
     prop_oneof![
         4 => attach,
         2 => call,

@@ -5,9 +5,9 @@ use conclave_document::Replica;
 use conclave_proto::v1;
 use conclave_room::{LocalHeader, Pairs, TableError, TableReads, read};
 use conclave_storage::{EngineView, Family, KeyRange, MemoryEngine};
-use conclave_types::{DocumentNumber, GroupId, Revision, RoomUid};
+use conclave_types::{Clocks, DocumentNumber, GroupId, Revision, RoomUid};
 
-use super::{NOTES, TEXT, replica};
+use super::{NOTES, TEXT, clocks, replica};
 use crate::calls::Caller;
 use crate::cluster::{Cluster, THREE_HOSTS, eventually};
 
@@ -67,54 +67,68 @@ async fn compacted(cluster: &Cluster) -> (Held<'_>, Caller, Replica) {
     (held, ada, author)
 }
 
+/// Of texts too long to print.
+fn assert_same(reader: &Replica, author: &Replica, how: &str) {
+    assert!(reader.text(TEXT) == author.text(TEXT), "{how}: the reader has another text");
+}
+
+fn after(after_revision: u64) -> v1::OpenDocumentRequest {
+    v1::OpenDocumentRequest { name: NOTES.into(), after_revision, ..Default::default() }
+}
+
 #[tokio::test]
 async fn every_replica_compacts_and_readers_of_any_age_get_the_same_text() {
     let mut cluster = Cluster::start(THREE_HOSTS).await;
-    let (held, ada, mut author) = compacted(&cluster).await;
+    let (_, ada, mut author) = compacted(&cluster).await;
     let mut old = replica(2);
     ada.bring_up(NOTES, &mut old).await;
-    let base = held.header(0).unwrap().base_revision;
-    let after = ada.push(NOTES, author.delete(TEXT, 0, 3).unwrap()).await.unwrap();
+    ada.push(NOTES, author.delete(TEXT, 0, 3).unwrap()).await.unwrap();
     ada.push(NOTES, author.insert(TEXT, 0, "end").unwrap()).await.unwrap();
 
     ada.bring_up(NOTES, &mut old).await;
-    assert_eq!(old.text(TEXT), author.text(TEXT), "by an old vector");
-    assert_eq!(ada.read_document(NOTES).await.text(TEXT), author.text(TEXT), "by no vector");
+    assert_same(&old, &author, "by an old vector");
+    assert_same(&ada.read_document(NOTES).await, &author, "by no vector");
     let mut present = replica(3);
-    present.apply(&author.diff(&Default::default()).unwrap()).unwrap();
+    present.apply(&author.diff(&Clocks::new()).unwrap()).unwrap();
     ada.bring_up(NOTES, &mut present).await;
-    assert_eq!(present.text(TEXT), author.text(TEXT), "by the newest vector");
-
-    // By a cursor: after the deletion one push is missing; from the beginning nothing but the whole will do.
-    let request = |after_revision| v1::OpenDocumentRequest { name: NOTES.into(), after_revision, ..Default::default() };
-    let mut recent = ada.open_document(request(after)).await.unwrap();
-    recent.until_live(&mut replica(4)).await;
-    assert_eq!(recent.states, 0);
-    let mut first = ada.open_document(request(1)).await.unwrap();
-    let mut reader = replica(5);
-    first.until_live(&mut reader).await;
-    assert_eq!((first.states > 0, reader.text(TEXT)), (base > Revision(1), author.text(TEXT)));
+    assert_same(&present, &author, "by the newest vector");
 
     // The next leader has a base of its own making.
     let (leader, term) = cluster.leader("lab").await;
     cluster.kill(leader).await;
     cluster.next_leader("lab", term).await;
     let (ada, _) = cluster.at_any_leader("lab", "ada", async |caller| caller.get_room("lab").await).await;
-    assert_eq!(ada.read_document(NOTES).await.text(TEXT), author.text(TEXT));
-    ada.bring_up(NOTES, &mut old).await;
-    assert_eq!(old.text(TEXT), author.text(TEXT));
+    assert_same(&ada.read_document(NOTES).await, &author, "by no vector, at the next leader");
+    let mut early = replica(4);
+    early.apply(&replica(5).insert(TEXT, 0, "of its own ").unwrap()).unwrap();
+    let live = ada.bring_up(NOTES, &mut early).await;
+    ada.push(NOTES, early.diff(&clocks(&live.state_vector)).unwrap()).await.unwrap();
+    assert_same(&ada.read_document(NOTES).await, &early, "with what was pushed onto the base");
 }
 
 #[tokio::test]
-async fn a_document_that_grows_on_is_compacted_again() {
+async fn a_document_that_grows_on_is_compacted_again_and_old_cursors_get_the_whole() {
     let cluster = Cluster::start(THREE_HOSTS).await;
     let (held, ada, mut author) = compacted(&cluster).await;
     let first = [0, 1, 2].map(|host| held.header(host).unwrap().base_revision);
     write_much(&ada, &mut author, "b").await;
-    for host in 0..3 {
-        eventually("another base", || held.header(host).unwrap().base_revision > first[host]).await;
+    for (host, first) in first.into_iter().enumerate() {
+        eventually("another base", || held.header(host).unwrap().base_revision > first).await;
     }
-    assert_eq!(ada.read_document(NOTES).await.text(TEXT), author.text(TEXT));
+    let newest = ada.push(NOTES, author.delete(TEXT, 0, 3).unwrap()).await.unwrap();
+    ada.push(NOTES, author.insert(TEXT, 0, "end").unwrap()).await.unwrap();
+    assert_same(&ada.read_document(NOTES).await, &author, "by no vector");
+
+    let mut since_the_beginning = ada.open_document(after(1)).await.unwrap();
+    let mut reader = replica(4);
+    since_the_beginning.until_live(&mut reader).await;
+    assert!(since_the_beginning.states > 0);
+    assert_same(&reader, &author, "by a cursor from before what is kept");
+
+    // Whoever has all up to the deletion is sent one push.
+    let mut since_the_deletion = ada.open_document(after(newest)).await.unwrap();
+    since_the_deletion.until_live(&mut replica(5)).await;
+    assert_eq!((since_the_deletion.states, since_the_deletion.updates), (0, 1));
 }
 
 #[tokio::test]

@@ -54,6 +54,14 @@ async fn attacks_are_refused_and_nobody_else_notices() {
 }
 
 #[tokio::test]
+async fn what_is_nested_within_the_limit_is_taken() {
+    let (_cluster, ada) = lab().await;
+    ada.push(NOTES, nested(60)).await.unwrap();
+    let json = ada.describe(NOTES).await.unwrap().json;
+    assert_eq!(json, format!(r#"{{"text":[{}null{}]}}"#, "[".repeat(60), "]".repeat(60)));
+}
+
+#[tokio::test]
 async fn updates_whose_parents_are_missing_leave_nothing_behind() {
     let (_cluster, ada) = lab().await;
     ada.push(NOTES, replica(1).insert(TEXT, 0, "x").unwrap()).await.unwrap();
