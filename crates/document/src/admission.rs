@@ -71,7 +71,7 @@ pub fn validate(update: &[u8]) -> Result<UpdateClocks, UpdateError> {
 
 /// [`validate`], and then has yrs read the bytes, and apply them if they are few.
 ///
-/// For a typing update of 20 bytes: 0.1 us to validate, 2 us in all.
+/// For a typing update of 20 bytes: 0.12 us to validate, 3 us in all.
 pub fn admit(update: &[u8]) -> Result<UpdateClocks, UpdateError> {
     let survey = survey(update, Bounds::UPDATE)?;
     if survey.types > MAX_NESTED_TYPES {

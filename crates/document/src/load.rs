@@ -146,7 +146,7 @@ impl<'a> Pieces<'a> {
         let bytes: Vec<&[u8]> = base.into_iter().chain(tail.iter().map(Bytes::as_ref)).collect();
         let surveys = bytes.iter().map(|piece| survey(piece, Bounds::DOCUMENT));
         let surveys = surveys.collect::<Result<Vec<Survey>, UpdateError>>()?;
-        if surveys.iter().map(|survey| survey.types).sum::<usize>() > usize::MAX - 1 {
+        if surveys.iter().map(|survey| survey.types).sum::<usize>() > MAX_NESTED_TYPES {
             let mut nesting = Nesting::default();
             bytes.iter().try_for_each(|piece| nesting.add(piece, Bounds::DOCUMENT))?;
         }

@@ -29,17 +29,19 @@ impl Session {
             return Ok(());
         }
         loop {
-            let place = self.place().await?;
-            if let Some((number, next)) = self.subscriptions.next_live(revision) {
+            while let Some((number, next)) = self.subscriptions.next_live(revision) {
+                let place = self.place().await?;
                 self.send_event(number, next, place).await?;
-                continue;
             }
             if !self.subscriptions.is_behind(revision) {
                 return Ok(());
             }
             // A document is read, or waits until another has been sent.
             match self.subscriptions.next() {
-                Some((number, next)) => self.send_event(number, next, place).await?,
+                Some((number, next)) => {
+                    let place = self.place().await?;
+                    self.send_event(number, next, place).await?;
+                }
                 None => self.life.lasting(self.subscriptions.wake.notified()).await?,
             }
         }

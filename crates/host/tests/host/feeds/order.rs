@@ -58,7 +58,7 @@ async fn every_event_comes_before_the_reply_of_its_revision() {
     own.follow(1, 1, LOG, 0).await;
     own.follow(2, 2, LAB, 0).await;
     const POSTS: u64 = 400;
-    let others = tokio::spawn(async move { other.post_many(1..=POSTS, 200).await });
+    let others = tokio::spawn(async move { other.post_many(1..=POSTS, 3_500).await });
     for sequence in 3..3 + POSTS {
         // Reads between the posts: they see what was written a moment ago.
         own.ask(sequence, if sequence % 8 == 0 { get_room() } else { post("mine") });
@@ -84,6 +84,24 @@ async fn every_event_comes_before_the_reply_of_its_revision() {
         let due = others.range(..=revision).count();
         assert_eq!(known, [due; 2], "the reply of revision {revision} came too early");
     }
+}
+
+#[tokio::test]
+async fn a_reply_waits_for_the_events_before_it_however_slowly_they_are_read() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let [mut own, mut other] = [ada.begin("lab").await.unwrap(), ada.begin("lab").await.unwrap()];
+    own.follow(1, 1, LOG, 0).await;
+    // More than waits for a connection, and less than a channel keeps.
+    let others = other.post_many(1..=900, 3_500).await;
+    own.ask(2, post("mine"));
+    // Somebody else has it before the follower reads anything.
+    let mut reader = ada.begin("lab").await.unwrap();
+    if reader.follow(1, 1, LOG, *others.last().unwrap()).await.is_empty() {
+        reader.events_until(1, others.last().unwrap() + 1).await;
+    }
+    assert_eq!(revisions(&own.events_until(1, *others.last().unwrap()).await), others);
+    assert!(own.posted(2).await > *others.last().unwrap());
 }
 
 fn get_room() -> Asked {

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use conclave_auth::{Claims, PathPattern, Rights, SyncPath, SyncRights};
 use conclave_document::Replica;
 use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::event::Kind;
 use conclave_proto::v1::server_frame::Body;
-use conclave_proto::v1::{self, watch_room_response};
+use conclave_proto::v1::{self, ErrorReason, watch_room_response};
 use conclave_types::YjsClient;
 use tokio::time::timeout;
 
 use super::{JOBS, LAB, post};
-use crate::calls::{Caller, Stream, send};
+use crate::calls::{Caller, Stream, refusal, send};
 use crate::cluster::{Cluster, ONE_HOST, PATIENCE};
 
 const STEPS: u64 = 400;
@@ -164,4 +165,56 @@ async fn act(mut stream: Stream, mut random: impl FnMut(u64) -> u64) -> Vec<u64>
         revisions.push(frame.revision);
     }
     revisions
+}
+
+#[tokio::test]
+async fn a_watcher_sees_what_its_token_allows_and_a_document_whole_once_it_comes_into_view() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let mut session = ada.begin("lab").await.unwrap();
+    let public = SyncPath { pattern: PathPattern::Prefix("public/".into()), read_only: true };
+    let rights = Rights { sync: SyncRights::Paths(vec![public]), ..Rights::default() };
+    let guest = ada.claiming(Claims { rights, ..cluster.claims("guest") });
+    let mut live = guest.begin("lab").await.unwrap();
+    assert!(live.follow(1, 1, LAB, 0).await.is_empty());
+
+    let mut authors = [Replica::new(YjsClient(1)), Replica::new(YjsClient(2))];
+    let mut write = |author: usize, path: &str| {
+        let update = authors[author].insert("text", 0, "x").expect("an update");
+        Asked::PushUpdate(v1::PushUpdateRequest { name: name(path), update, ..Default::default() })
+    };
+    let rename = v1::RenameDocumentRequest { name: name("mine/a"), new_name: name("public/a"), ..Default::default() };
+    let asked = [
+        write(0, "mine/a"),
+        post("not for guests"),
+        write(1, "public/b"),
+        send(JOBS, "not for guests"),
+        write(0, "mine/a"),
+        Asked::RenameDocument(rename),
+        write(0, "public/a"),
+    ];
+    let mut last = 0;
+    for (sequence, asked) in (1..).zip(asked) {
+        session.ask(sequence, asked);
+        last = session.next().await.unwrap().revision;
+    }
+    let told = live.events_until(1, last).await;
+    let stored = watched(&guest, 0).await.0;
+    let mut replica = [Replica::new(YjsClient(8)), Replica::new(YjsClient(9))];
+    for (events, replica) in [told, stored].into_iter().zip(&mut replica) {
+        for event in events {
+            match event.kind.unwrap() {
+                Kind::DocumentUpdate(update) if update.document == "public/b" => {}
+                Kind::DocumentUpdate(update) => drop(replica.apply(&update.update).expect("an update")),
+                Kind::DocumentChange(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(replica.text("text"), "xxx");
+    }
+
+    let request =
+        v1::WatchRoomRequest { name: LAB.into(), topics: vec![v1::Topic::Messages.into()], after_revision: 0 };
+    let refused = guest.rooms().watch_room(guest.request(request)).await;
+    assert_eq!(refusal(refused), ErrorReason::ScopeMissing);
 }

@@ -2,7 +2,10 @@
 //!
 //! A document whose updates behind the follower's position are compacted away is sent as its base, at the base's
 //! revision, or at the end of the history when the base has gone beyond it: updates that come again after it change
-//! nothing.
+//! nothing. A base is read in one go and held until its parts are sent: [`MAX_DOCUMENT_BYTES`] at most, and one at a
+//! time, because a backlog that holds one is full.
+//!
+//! [`MAX_DOCUMENT_BYTES`]: conclave_types::limits::MAX_DOCUMENT_BYTES
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
