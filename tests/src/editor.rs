@@ -26,6 +26,9 @@ pub const ROOT: &str = "text";
 /// Longer than any fault of a test.
 const RECONNECT_FOR: Duration = Duration::from_secs(30);
 
+/// An author to whom nothing comes for so long waits for something that is lost.
+const STILL_FOR: Duration = Duration::from_secs(30);
+
 /// The edits of a transaction on a replica, as one update.
 pub fn edit(replica: &mut Replica, patches: &[Patch]) -> Result<Bytes> {
     let edits: Vec<Edit> = patches
@@ -117,6 +120,13 @@ pub async fn type_as(
         }
         let may_type = needed.is_some_and(|needed| merged == needed);
         tokio::select! {
+            () = tokio::time::sleep(STILL_FOR) => bail!(
+                "author {author} stands still: {} edits left, the next builds on {needed:?} edits of others, {merged} are \
+                 merged, {} wait, {} replies are due",
+                remaining.len(),
+                waiting.len(),
+                replies.len()
+            ),
             Some(reply) = replies.next(), if !replies.is_empty() => {
                 let _: PushUpdateResponse = Result::context(reply, "a push failed")?;
                 progress.note(1);

@@ -1,7 +1,7 @@
 //! Prints what the operations on documents cost here.
 //!
 //! `cargo run --release -p conclave-document --example cost`. With a folder of editing traces in `CONCLAVE_TRACES` it
-//! replays one as well, from its decompressed JSON (`automerge-paper.json`).
+//! replays one as well.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::error::Error;
@@ -26,8 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     scattered(10_000)?;
     if let Some(folder) = std::env::var_os("CONCLAVE_TRACES") {
-        let path = PathBuf::from(folder).join("automerge-paper.json");
-        replay(&serde_json::from_slice(&std::fs::read(path)?)?)?;
+        let path = PathBuf::from(folder).join("automerge-paper.json.gz");
+        replay(&serde_json::from_reader(flate2::read::GzDecoder::new(std::fs::File::open(path)?))?)?;
     }
     Ok(())
 }

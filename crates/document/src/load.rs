@@ -1,7 +1,11 @@
 //! A document in yrs, built from its bytes.
 //!
-//! Everything is applied in one transaction: yrs compares and collects at its end, and a subdocument that is inserted and
-//! deleted in different transactions leaves a dangling reference behind when its element is collected in between.
+//! Updates are applied a few hundred to a transaction: at its end yrs joins what was typed in a row, and until then every
+//! keystroke is a block of its own in lists that each cut shifts. The whole recorded paper of 260,000 edits takes 2.1 s
+//! in one transaction.
+//!
+//! A document with subdocuments is applied in one all the same: a subdocument that is inserted and deleted in different
+//! transactions leaves a dangling reference behind when its element is collected.
 
 use std::mem::ManuallyDrop;
 
@@ -16,6 +20,9 @@ use crate::guard::{self, Panicked};
 use crate::nesting::{MAX_NESTED_TYPES, Nesting};
 use crate::steps;
 use crate::structure::Bounds;
+
+/// Long enough that the end of a transaction costs little, short enough that lists of blocks stay so.
+const UPDATES_OF_A_TRANSACTION: usize = 512;
 
 /// Why stored bytes do not make a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,8 +187,13 @@ impl<'a> Pieces<'a> {
             updates.extend(steps::decode(piece, survey)?);
         }
         let mut loaded = Loaded::empty(YjsClient(0));
+        let mut updates = updates.into_iter();
         if self.surveys.iter().any(|survey| survey.subdocuments > 0) {
             loaded.has_subdocuments();
+        } else {
+            while updates.len() > UPDATES_OF_A_TRANSACTION {
+                loaded.apply(updates.by_ref().take(UPDATES_OF_A_TRANSACTION), |_| ())?;
+            }
         }
         loaded.apply(updates, finish)?;
         Ok(loaded)
