@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, BufMut, Bytes};
 use conclave_client::ClientError;
 use conclave_proto::v1::server_frame::Body as Reply;
-use conclave_proto::v1::{ClientFrame, Hello, ServerFrame, Welcome, client_frame};
+use conclave_proto::v1::{ClientFrame, Hello, ServerFrame, Subscribe, Welcome, client_frame};
 use futures::channel::mpsc;
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -69,6 +69,20 @@ impl RawClient {
         Ok(grpc.client_streaming(request, path(method)?, AsBytes).await?.into_inner())
     }
 
+    /// Calls a method that answers with a stream. What is not read of it waits at the other end.
+    pub async fn stream(&self, method: &str, message: Bytes) -> Result<Streaming<Bytes>, Status> {
+        let mut grpc = self.grpc().await?;
+        let request = self.request(message);
+        Ok(grpc.server_streaming(request, path(method)?, AsBytes).await?.into_inner())
+    }
+
+    /// The first answer of any method, which may have more of them.
+    pub async fn first(&self, method: &str, messages: Vec<Bytes>) -> Result<Option<Bytes>, Status> {
+        let mut grpc = self.grpc().await?;
+        let request = self.request(futures::stream::iter(messages));
+        grpc.streaming(request, path(method)?, AsBytes).await?.into_inner().message().await
+    }
+
     /// Opens a session's stream and sends nothing.
     pub async fn open(&self) -> Result<RawSession, Status> {
         let mut grpc = self.grpc().await?;
@@ -120,6 +134,12 @@ impl RawSession {
         assert!(sent.is_ok() || self.frames.is_closed(), "more than {FRAMES_WAITING} frames wait");
     }
 
+    /// Asks for a subscription under a number.
+    pub fn subscribe(&mut self, sequence: u64, subscription: u64, subscribe: Subscribe) {
+        let body = Some(client_frame::Body::Subscribe(subscribe));
+        self.send(&ClientFrame { sequence, subscription, body, ..Default::default() });
+    }
+
     /// Sends a request with its sequence.
     pub fn ask(&mut self, sequence: u64, body: client_frame::Body) {
         self.send(&ClientFrame { sequence, body: Some(body), ..Default::default() });
@@ -141,10 +161,17 @@ impl RawSession {
     /// The reply to a frame, which must be the next one.
     pub async fn reply(&mut self, sequence: u64) -> Result<Result<Reply, ClientError>> {
         let frame = self.next().await?.context("the stream ended instead of a reply")?;
-        ensure!(frame.reply_to == sequence, "reply to {} instead of {sequence}: {frame:?}", frame.reply_to);
-        match frame.body.context("a reply without a body")? {
-            Reply::Status(status) => Ok(Err(status.into())),
-            body => Ok(Ok(body)),
+        reply_of(frame, sequence)
+    }
+
+    /// The reply to a frame, which must be the next one but for events of subscriptions.
+    pub async fn reply_among_events(&mut self, sequence: u64) -> Result<Result<Reply, ClientError>> {
+        loop {
+            let frame = self.next().await?.context("the stream ended instead of a reply")?;
+            if frame.subscription > 0 && frame.reply_to == 0 {
+                continue;
+            }
+            return reply_of(frame, sequence);
         }
     }
 
@@ -157,6 +184,14 @@ impl RawSession {
                 Err(status) => return Ok(status.into()),
             }
         }
+    }
+}
+
+fn reply_of(frame: ServerFrame, sequence: u64) -> Result<Result<Reply, ClientError>> {
+    ensure!(frame.reply_to == sequence, "reply to {} instead of {sequence}: {frame:?}", frame.reply_to);
+    match frame.body.context("a reply without a body")? {
+        Reply::Status(status) => Ok(Err(status.into())),
+        body => Ok(Ok(body)),
     }
 }
 

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use conclave_client::{Client, Session, UpdateKind};
-use conclave_document::decode_state_vector;
+use conclave_document::{Replica, decode_state_vector};
 use conclave_proto::v1::event::Kind;
 use conclave_proto::v1::{
     AttachParticipantRequest, DescribeDocumentRequest, FollowMessagesRequest, ListParticipantsRequest,
-    OpenDocumentRequest,
+    OpenDocumentRequest, WatchRoomRequest,
 };
 use conclave_tests::alone::with_cluster;
 use conclave_tests::cluster::{Cluster, eventually};
-use conclave_tests::editor::described_text;
+use conclave_tests::editor::{Assembly, ROOT, described_text, holds};
 use conclave_tests::member::{Complete, Member, name_of};
+use conclave_types::YjsClient;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
@@ -67,6 +68,54 @@ async fn present(client: &Client, room: &str) -> Result<Vec<String>> {
     Ok(listed.participants.into_iter().map(|participant| participant.name).collect())
 }
 
+/// Watches the whole room from its beginning until it has everything; its transcript must be the room's order.
+async fn watch(client: Client, room: &str, mut complete: watch::Receiver<Option<Complete>>) -> Result<Watched> {
+    let request = WatchRoomRequest { name: format!("rooms/{room}"), ..Default::default() };
+    let mut stream = client.watch_room(request).await?.reconnecting(LIVELY_FOR);
+    let (mut replica, mut assembly) = (Replica::new(YjsClient(1)), Assembly::default());
+    let (mut messages, mut last) = (BTreeMap::new(), 0);
+    loop {
+        let has = |complete: &Complete| last >= complete.last_message && holds(&replica.clocks(), &complete.clocks);
+        if complete.borrow_and_update().as_ref().is_some_and(has) {
+            return Ok(Watched { messages, text: replica.text(ROOT) });
+        }
+        let update = tokio::select! {
+            update = stream.next() => update.context("the watch ended")??,
+            changed = complete.changed() => {
+                changed?;
+                continue;
+            }
+        };
+        match update.kind {
+            UpdateKind::Events(batch) => {
+                for event in batch.events()? {
+                    ensure!(event.revision == 0 || event.revision >= last, "{} after {last}", event.revision);
+                    last = last.max(event.revision);
+                    match event.kind {
+                        Some(Kind::Message(message)) => {
+                            let again = messages.insert(event.revision, message.body);
+                            ensure!(again.is_none(), "the message at {} was told twice", event.revision);
+                        }
+                        Some(Kind::DocumentUpdate(update)) => {
+                            if let Some(update) = assembly.take(update)? {
+                                replica.apply(&update)?;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            UpdateKind::Gap(gap) => anyhow::bail!("a gap in a room that keeps everything: {gap:?}"),
+            UpdateKind::Live(_) => {}
+        }
+    }
+}
+
+struct Watched {
+    messages: BTreeMap<u64, bytes::Bytes>,
+    text: String,
+}
+
 /// Kills the host that leads the room a third of the way, and brings it back halfway.
 async fn lose_host(cluster: Arc<Mutex<Cluster>>, room: &str, until: Instant) -> Result<()> {
     tokio::time::sleep_until(until - LIVELY_FOR * 2 / 3).await;
@@ -95,6 +144,7 @@ async fn twenty_lively_members_agree_on_everything_after_the_loss_of_their_host(
             .map(|member| tokio::spawn(member.live(until, stopped.clone(), completed.clone())))
             .collect();
         drop(stopped);
+        let watching = tokio::spawn(watch(observer.clone(), "lively", completed));
         lose_host(cluster.clone(), "lively", until).await?;
         let mut stopped = 0;
         while stopped < MEMBERS && stops.recv().await.is_some() {
@@ -130,6 +180,9 @@ async fn twenty_lively_members_agree_on_everything_after_the_loss_of_their_host(
             ephemeral += memory.ephemeral_heard;
             comings += memory.left_and_came_back;
         }
+        let watched = watching.await?.context("the watcher")?;
+        ensure!(watched.messages == log, "the watcher's transcript differs from the log");
+        ensure!(watched.text == text, "the watcher's text differs");
         ensure!(ephemeral > 0 && comings > 0, "{ephemeral} ephemeral messages heard, {comings} comings back");
         eprintln!(
             "{} messages, {} characters, {ephemeral} ephemeral messages heard, {comings} comings back",
@@ -173,6 +226,8 @@ async fn a_client_that_dies_disappears_within_its_lease() {
         let lingered = died.elapsed();
         eprintln!("gone {lingered:.2?} after its death, lease {LEASE:?}");
         ensure!(lingered <= LEASE + LEASE_SLACK, "a ghost stayed for {lingered:?}");
+        // It might have come back: a lost connection is not a farewell. The last sign of life was a while before.
+        ensure!(lingered >= LEASE / 3, "it was gone after {lingered:?}, before its lease ended");
         Ok(())
     })
     .await;

@@ -1,7 +1,11 @@
-//! Unary calls with one mistake each.
+//! Calls with one mistake each: unary ones, and those that would open a stream.
 
+pub mod documents;
 mod limits;
+pub mod messages;
+pub mod participants;
 mod rights;
+pub mod scopes;
 mod shape;
 
 use anyhow::{Result, bail};
@@ -46,8 +50,8 @@ impl Call {
             As::ToHost(None) => place.host.clone(),
             As::ToHost(Some(claims)) => place.host.with_binary(conclave_auth::CLAIMS_HEADER, &claims),
         };
-        match client.call(self.method, self.messages).await {
-            Ok(_) => bail!("the call succeeded"),
+        match client.first(self.method, self.messages).await {
+            Ok(answer) => bail!("the call succeeded with {} bytes", answer.unwrap_or_default().len()),
             Err(status) => self.expected.check(&ClientError::from(status)),
         }
     }
@@ -86,6 +90,20 @@ pub fn table(place: &Place) -> Vec<Call> {
     all.extend(limits::deliveries());
     all.extend(rights::tokens(place));
     all.extend(rights::scopes(place));
+    all.extend(documents::attacks());
+    all.extend(documents::names());
+    all.extend(documents::fields());
+    all.extend(documents::missing());
+    all.extend(messages::limits());
+    all.extend(messages::cursors());
+    all.extend(messages::names());
+    all.extend(messages::retention());
+    all.extend(participants::attachings());
+    all.extend(participants::others());
+    all.extend(scopes::matrix(place));
+    all.extend(scopes::edits(place));
+    all.extend(scopes::paths(place));
+    all.extend(scopes::strangers(place));
     all
 }
 

@@ -10,10 +10,12 @@ pub struct Expected {
     code: Code,
     reason: ErrorReason,
     metadata: Vec<(&'static str, String)>,
+    /// Metadata whose value the case does not know.
+    told: Vec<&'static str>,
 }
 
 pub fn refused(code: Code, reason: ErrorReason) -> Expected {
-    Expected { code, reason, metadata: Vec::new() }
+    Expected { code, reason, metadata: Vec::new(), told: Vec::new() }
 }
 
 /// The field is refused by a rule.
@@ -24,6 +26,39 @@ pub fn invalid(field: &str) -> Expected {
 /// A name breaks its rule.
 pub fn bad_name(field: &str) -> Expected {
     refused(Code::InvalidArgument, ErrorReason::NameInvalid).with("field", field)
+}
+
+/// The bytes of this field are no update, or no state vector.
+pub fn no_update(field: &str) -> Expected {
+    refused(Code::InvalidArgument, ErrorReason::UpdateInvalid).with("field", field).telling("rule")
+}
+
+/// The update builds on what the document does not hold.
+pub fn need_sync() -> Expected {
+    refused(Code::FailedPrecondition, ErrorReason::NeedSync)
+}
+
+pub fn no_document() -> Expected {
+    refused(Code::NotFound, ErrorReason::DocumentNotFound)
+}
+
+pub fn nobody(participant: &str) -> Expected {
+    refused(Code::NotFound, ErrorReason::ParticipantNotFound).with("participant", participant)
+}
+
+/// A cursor beyond the room's history.
+pub fn ahead(after_revision: u64) -> Expected {
+    let error = refused(Code::OutOfRange, ErrorReason::CursorAhead);
+    error.with("after_revision", after_revision).telling("revision")
+}
+
+pub fn other_room() -> Expected {
+    refused(Code::InvalidArgument, ErrorReason::OtherRoom)
+}
+
+/// The token does not hold this.
+pub fn needs(scope: &str) -> Expected {
+    refused(Code::PermissionDenied, ErrorReason::ScopeMissing).with("needs", scope)
 }
 
 /// The field is over its limit.
@@ -43,6 +78,11 @@ impl Expected {
         self
     }
 
+    pub fn telling(mut self, key: &'static str) -> Self {
+        self.told.push(key);
+        self
+    }
+
     pub fn check(&self, error: &ClientError) -> Result<()> {
         ensure!(error.code == self.code, "code {:?} instead of {:?}: {error:?}", error.code, self.code);
         ensure!(error.reason == Some(self.reason), "reason {:?} instead of {:?}", error.reason, self.reason);
@@ -52,6 +92,9 @@ impl Expected {
             if ["limit", "actual"].contains(key) {
                 ensure!(error.message.contains(value), "the message does not say {value}: {}", error.message);
             }
+        }
+        for key in &self.told {
+            ensure!(error.metadata.contains_key(*key), "no metadata {key}: {error:?}");
         }
         ensure!(!error.message.is_empty(), "no message");
         Ok(())

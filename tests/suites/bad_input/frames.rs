@@ -1,5 +1,7 @@
 //! Sessions with one mistake each: one frame is answered with a status and the session goes on, or the stream ends.
 
+mod live;
+
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conclave_auth::{OpenRooms, Rights, RoomRights};
@@ -7,7 +9,7 @@ use conclave_client::ClientError;
 use conclave_proto::v1::ErrorReason as Reason;
 use conclave_proto::v1::client_frame::Body;
 use conclave_proto::v1::{
-    ClientFrame, GetQueueRequest, GetRoomRequest, Hello, ListQueuesRequest, NewItem, Ping, SendItemsRequest, Subscribe,
+    ClientFrame, GetQueueRequest, GetRoomRequest, Hello, ListQueuesRequest, NewItem, Ping, SendItemsRequest,
     UpdateRoomRequest,
 };
 use conclave_tests::raw::{RawClient, RawSession};
@@ -80,6 +82,13 @@ pub fn table(place: &Place) -> Vec<Case> {
     all.extend(malformed(place));
     all.extend(requests(place));
     all.extend(scopes(place));
+    all.extend(live::documents(place));
+    all.extend(live::messages(place));
+    all.extend(live::participants(place));
+    all.extend(live::subscriptions(place));
+    all.extend(live::other_rooms(place));
+    all.extend(live::unnumbered(place));
+    all.extend(live::scopes(place));
     all
 }
 
@@ -169,7 +178,6 @@ fn requests(place: &Place) -> Vec<Case> {
     let unknown = || refused(Code::InvalidArgument, Reason::DeliveryUnknown).with("index", 0);
     let update = |etag: &str| UpdateRoomRequest { name: ROOM.into(), etag: etag.into(), ..Default::default() };
     let get_queue = |name: &str| Body::GetQueue(GetQueueRequest { name: name.into(), ..Default::default() });
-    let subscribe = Subscribe { resource: ROOM.into(), ..Default::default() };
     let batch = MAX_BATCH_ITEMS;
     let mut receive_none = receive(missing);
     receive_none.create = Some(false);
@@ -215,7 +223,6 @@ fn requests(place: &Place) -> Vec<Case> {
             refused(Code::Aborted, Reason::EtagMismatch),
         ),
         answers("an etag that is none", Body::UpdateRoom(update("yesterday")), invalid("etag")),
-        answers("a subscription", Body::Subscribe(subscribe), refused(Code::Unimplemented, Reason::Unimplemented)),
     ]
 }
 

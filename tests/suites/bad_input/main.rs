@@ -1,16 +1,19 @@
 //! Bad input: each mistake gets its status with a reason, and nobody else notices.
 //!
 //! One cluster of real processes takes all cases, one after the other, over one connection, while a bystander works in a
-//! room of its own. At the end every process lives, no log tells of trouble, and the bystander has lost nothing.
+//! room of its own, and two companions in the room of the cases. At the end every process lives, no log tells of trouble,
+//! and neither they nor the bystander have lost anything.
 //!
-//! [`calls`] is a table of unary calls, [`frames`] one of session frames; what needs a story stands in [`stories`].
+//! [`calls`] is a table of calls, [`frames`] one of session frames; what needs a story stands in [`stories`].
 
 mod bystander;
 mod calls;
+mod companion;
 mod expected;
 mod frames;
 mod place;
 mod stories;
+mod updates;
 
 use std::time::Duration;
 
@@ -18,6 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use conclave_tests::cluster::Cluster;
 
 use bystander::Bystander;
+use companion::Companions;
 use place::Place;
 
 /// Longest that one case may take; the longest waits for a lease of 1 s to end.
@@ -38,6 +42,7 @@ async fn run() -> Result<()> {
     let mut cluster = Cluster::start(3, 4).await?;
     let place = Place::prepare(&cluster).await?;
     let bystander = Bystander::start(&cluster).await?;
+    let companions = Companions::start(&cluster).await?;
 
     let mut failures = Vec::new();
     let mut ran = 0;
@@ -56,6 +61,8 @@ async fn run() -> Result<()> {
 
     let after = tokio::time::timeout(CASE_WITHIN, bystander.finish()).await;
     note(&mut failures, "the bystander", after);
+    let after = tokio::time::timeout(CASE_WITHIN, companions.finish()).await;
+    note(&mut failures, "the companions", after);
     note(&mut failures, "the cluster afterwards", Ok(unharmed(&mut cluster)));
     if !failures.is_empty() {
         let (count, list) = (failures.len(), failures.join("\n"));

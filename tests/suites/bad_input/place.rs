@@ -12,11 +12,17 @@ use conclave_types::Timestamp;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
+use super::calls::documents::push;
+use super::updates;
+
 /// Every case plays here unless it says otherwise.
 pub const ROOM: &str = "rooms/here";
 /// A queue that exists and holds one item that is never received.
 pub const QUEUE: &str = "rooms/here/queues/jobs";
 pub const OTHER_ROOM: &str = "rooms/elsewhere";
+/// A document that exists and holds one letter; beside it there is `other`.
+pub const DOCUMENT: &str = "rooms/here/documents/drafts/paper.md";
+const OTHER_DOCUMENT: &str = "rooms/here/documents/other";
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -32,6 +38,27 @@ pub struct Place {
     pub key: TokenKey,
     pub gateway_address: String,
     pub host_address: String,
+    pub processes: Processes,
+}
+
+/// The cluster's processes, to see what they take.
+pub struct Processes {
+    gateway: u32,
+    hosts: Vec<u32>,
+}
+
+impl Processes {
+    /// Memory that the gateway, and all hosts together, have resident.
+    pub fn resident_bytes(&self) -> Result<[u64; 2]> {
+        let hosts = self.hosts.iter().map(|host| resident_bytes(*host)).sum::<Result<u64>>()?;
+        Ok([resident_bytes(self.gateway)?, hosts])
+    }
+}
+
+fn resident_bytes(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 impl Place {
@@ -40,6 +67,9 @@ impl Place {
         cluster.client_with_room("admin", "elsewhere").await?;
         let items = vec![NewItem { body: "kept".into(), ..Default::default() }];
         client.send_items(SendItemsRequest { parent: QUEUE.into(), items, ..Default::default() }).await?;
+        for document in [DOCUMENT, OTHER_DOCUMENT] {
+            client.push_update(push(document, updates::letter(8))).await?;
+        }
 
         let table = cluster.table().await?;
         let key = table.token_keys.values().next().context("the cluster has no token key")?;
@@ -50,7 +80,22 @@ impl Place {
         let host_address = cluster.host_address(0).to_owned();
         let host = RawClient::connect(&host_address).await?;
         let gateway_address = cluster.address().trim_start_matches("http://").to_owned();
-        Ok(Place { raw, host, admin, client, key, gateway_address, host_address })
+        let processes = Processes {
+            gateway: cluster.gateway_pid().context("no gateway")?,
+            hosts: (0..cluster.hosts()).filter_map(|host| cluster.host_pid(host)).collect(),
+        };
+        Ok(Place { raw, host, admin, client, key, gateway_address, host_address, processes })
+    }
+
+    /// The gateway's connection with a genuine token.
+    pub fn with(&self, participant: &str, rights: Rights) -> Result<RawClient> {
+        self.raw.with_token(&self.token(participant, OpenRooms::All, rights)?)
+    }
+
+    /// A client on a connection of its own.
+    pub async fn apart(&self, participant: &str) -> Result<RawClient> {
+        let token = self.token(participant, OpenRooms::All, Rights::admin())?;
+        RawClient::connect(&self.gateway_address).await?.with_token(&token)
     }
 
     /// A genuine token.

@@ -1,5 +1,11 @@
 //! Mistakes that take more than one step.
 
+mod never_reads;
+mod presence;
+mod room_limits;
+mod subscriptions;
+mod tampering;
+
 use std::pin::Pin;
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +33,16 @@ use super::place::{OTHER_ROOM, Place, ROOM, make_room};
 type Story<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
+    let mut all = of_sessions(place);
+    all.extend(tampering::all(place));
+    all.extend(presence::all(place));
+    all.extend(subscriptions::all(place));
+    all.extend(room_limits::all(place));
+    all.extend(never_reads::all(place));
+    all
+}
+
+fn of_sessions(place: &Place) -> Vec<(&'static str, Story<'_>)> {
     vec![
         ("a late acknowledgement", Box::pin(late_acknowledgement(place))),
         ("one foreign delivery among good ones", Box::pin(one_foreign_delivery(place))),
