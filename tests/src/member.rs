@@ -237,7 +237,8 @@ impl Member {
         self.posted += 1;
         let body = Bytes::from(format!("{}: {}", self.name, self.posted));
         let message = Some(NewMessage { r#type: "chat".into(), body: body.clone(), ..Default::default() });
-        let reply = session.post_message(PostMessageRequest { parent: self.room.clone(), message, ..Default::default() });
+        let reply =
+            session.post_message(PostMessageRequest { parent: self.room.clone(), message, ..Default::default() });
         let posted = async move { Ok(Done::Posted { revision: reply.await.context("post")?.revision, body }) };
         self.pending.push(posted.boxed());
     }

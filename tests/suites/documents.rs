@@ -62,7 +62,8 @@ async fn type_and_compare(room: &'static str, trace: ConcurrentTrace) {
         let late = read_to(open(&client, &document).await?, known).await?;
         reader.close().await;
         ensure!(late == trace.end, "who opens the document at the end reads another text");
-        let described = client.describe_document(DescribeDocumentRequest { name: document, ..Default::default() }).await?;
+        let described =
+            client.describe_document(DescribeDocumentRequest { name: document, ..Default::default() }).await?;
         ensure!(described_text(&described.json)? == trace.end, "the described text differs from the trace's end");
         for replica in replicas.iter().filter(|replica| replica.clocks() == end) {
             ensure!(replica.text(ROOT) == trace.end, "an author's text differs from the trace's end");

@@ -156,7 +156,8 @@ async fn twenty_lively_members_agree_on_everything_after_the_loss_of_their_host(
             }
             anyhow::bail!("a member ended early");
         }
-        let everyone: Vec<String> = (0..MEMBERS).map(|index| format!("rooms/lively/participants/{}", name_of(index))).collect();
+        let everyone: Vec<String> =
+            (0..MEMBERS).map(|index| format!("rooms/lively/participants/{}", name_of(index))).collect();
         eventually("everybody present", || async {
             let mut names = present(&observer, "lively").await?;
             names.sort_by_key(|name| everyone.iter().position(|member| member == name));

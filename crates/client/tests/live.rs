@@ -70,7 +70,7 @@ fn status(reason: ErrorReason) -> Body {
 }
 
 #[tokio::test]
-async fn a_resumed_session_sends_what_is_unanswered_then_its_participant_then_its_subscriptions() {
+async fn a_resumed_session_sends_its_participant_then_its_subscriptions_then_what_is_unanswered() {
     let mut gateway = Gateway::start().await;
     let (session, mut first) = open(&mut gateway).await;
     attach(&session, &mut first, "user").await;
@@ -89,8 +89,6 @@ async fn a_resumed_session_sends_what_is_unanswered_then_its_participant_then_it
 
     let mut second = gateway.welcome().await;
     let later = session.post_message(post());
-    let repeated = second.next().await;
-    assert_eq!((repeated.sequence, repeated.body), (5, Some(Asked::PostMessage(post()))));
     let attached = second.next().await;
     let Some(Asked::AttachParticipant(request)) = attached.body else { panic!("{attached:?}") };
     assert_eq!((attached.sequence, request.role.as_str()), (0, "agent"));
@@ -100,6 +98,8 @@ async fn a_resumed_session_sends_what_is_unanswered_then_its_participant_then_it
         assert_eq!((sequence, subscription), (0, number));
         assert_eq!((request.after_revision, request.create), (after_revision, create));
     }
+    let repeated = second.next().await;
+    assert_eq!((repeated.sequence, repeated.body), (5, Some(Asked::PostMessage(post()))));
     assert_eq!(second.next().await.sequence, 6, "what is new comes last");
 
     second.tell(1, 12).await;
@@ -110,6 +110,21 @@ async fn a_resumed_session_sends_what_is_unanswered_then_its_participant_then_it
     }
     assert_eq!((in_time(owed).await.unwrap().revision, in_time(later).await.unwrap().revision), (5, 6));
     assert_eq!(session.resumes(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_left_for_another_is_broken_off_and_the_last_is_ended() {
+    let mut gateway = Gateway::start().await;
+    let (session, mut first) = open(&mut gateway).await;
+    // Its end is announced, and comes for the client's half when it does.
+    first.close().await;
+    let mut second = gateway.welcome().await;
+    assert!(!first.ended().await, "the session goes on");
+    let served = async {
+        assert!(second.ended().await);
+        drop(second);
+    };
+    tokio::join!(in_time(session.close()), served);
 }
 
 #[tokio::test]

@@ -131,21 +131,27 @@ pub fn status_of(headers: &HeaderMap) -> Option<Status> {
 #[derive(Debug)]
 pub enum Part {
     Data(Bytes),
+    /// The end of a response.
     Trailers(HeaderMap),
+    /// The end of a request.
+    End,
 }
 
 /// Parts of one body that may wait to be sent: enough that writer and connection do not take turns, few enough that
 /// waiting to send is felt where it matters.
 const PARTS_WAITING: usize = 8;
 
-/// A body written part by part. It ends when the sender is dropped; when the reader goes, sending fails.
+/// A body written part by part, to its last part. A sender that is dropped before it has sent that resets the stream:
+/// whoever reads never takes what was broken off for what was ended. When the reader goes, sending fails.
 pub fn written() -> (mpsc::Sender<Part>, Body) {
     let (sender, parts) = mpsc::channel(PARTS_WAITING);
-    (sender, Body::new(Written { parts }))
+    (sender, Body::new(Written { parts, ended: false }))
 }
 
 struct Written {
     parts: mpsc::Receiver<Part>,
+    /// The last part was taken.
+    ended: bool,
 }
 
 impl http_body::Body for Written {
@@ -153,11 +159,17 @@ impl http_body::Body for Written {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         self.parts.poll_recv(context).map(|part| {
-            part.map(|part| match part {
-                Part::Data(bytes) => Ok(Frame::data(bytes)),
-                Part::Trailers(trailers) => Ok(Frame::trailers(trailers)),
-            })
+            self.ended = !matches!(part, Some(Part::Data(_)));
+            match part {
+                Some(Part::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+                Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                Some(Part::End) => None,
+                None => Some(Err(Status::cancelled("broken off"))),
+            }
         })
     }
 }
@@ -190,6 +202,21 @@ pub async fn read(body: &mut Body) -> Read {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_ends_with_its_last_part_and_breaks_without_one() {
+        let data = || Part::Data(Bytes::from_static(b"data"));
+        for (last, ends) in [(Some(Part::End), true), (Some(Part::Trailers(HeaderMap::new())), true), (None, false)] {
+            let (sender, mut body) = written();
+            for part in [Some(data()), last].into_iter().flatten() {
+                sender.send(part).await.unwrap();
+            }
+            drop(sender);
+            assert!(matches!(read(&mut body).await, Read::Data(_)));
+            assert_eq!(matches!(read(&mut body).await, Read::End(_)), ends);
+            assert!(matches!(read(&mut body).await, Read::End(None)), "nothing follows");
+        }
+    }
 
     #[test]
     fn timeouts_survive_their_text_form() {

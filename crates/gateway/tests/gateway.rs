@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "shared with the client's tests, which use the rest")]
 mod cluster;
 
+#[path = "gateway/ends.rs"]
+mod ends;
 #[path = "gateway/front.rs"]
 mod front;
 #[path = "gateway/scripted.rs"]

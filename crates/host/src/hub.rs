@@ -3,18 +3,20 @@
 //! A channel exists while somebody listens to it and holds the newest events in a ring, each encoded once. Listeners
 //! hold a position in the ring and take from it when their stream has room, so a slow one costs nobody anything and
 //! nothing is queued for it: when the ring has moved past its position it is told that it is behind, and what it missed
-//! is read from storage, or, where nothing is stored, counted as dropped.
+//! is read from storage, or, where nothing is stored, counted as dropped: for each listener exactly what it should have
+//! had, when an event leaves the ring.
 //!
 //! An event is published after the batch that holds it is readable. Who joins and then reads storage therefore misses
 //! nothing: what was published before is in storage, what comes later is in the ring. An event may be in both; its
 //! revision tells.
 //!
-//! Bounds: events and bytes of a ring. Budget: one publishing per channel, whatever the number of listeners, and a wake
-//! for each listener that is not awake already.
+//! Bounds: events and bytes of a ring. Budget: one publishing per channel, whatever the number of listeners, a wake for
+//! each listener that is not awake already, and, for an event without a revision that leaves a full ring, a comparison for
+//! each listener.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use conclave_proto::events::EncodedEvent;
 use conclave_types::{DocumentNumber, DocumentPath, Revision, RoomUid, SessionId};
@@ -94,6 +96,13 @@ pub enum Listener {
     Anybody,
 }
 
+impl Published {
+    /// Nothing is stored of it: whoever misses it has lost it.
+    fn is_passing(&self) -> bool {
+        self.revision == Revision(0)
+    }
+}
+
 impl Listener {
     fn may_see(self, event: &Published) -> bool {
         if let (Some(origin), Listener::Session(session)) = (event.origin, self)
@@ -125,11 +134,13 @@ impl Ring {
         self.first + self.events.len() as u64
     }
 
-    fn push(&mut self, event: Arc<Published>) {
+    /// `left`: called with each event that has to leave, and its position.
+    fn push(&mut self, event: Arc<Published>, left: impl Fn(u64, &Published)) {
         self.bytes += event.event.len();
         self.events.push_back(event);
         while self.events.len() > RING_EVENTS || (self.bytes > RING_BYTES && self.events.len() > 1) {
             if let Some(oldest) = self.events.pop_front() {
+                left(self.first, &oldest);
                 self.bytes -= oldest.event.len();
                 self.first += 1;
             }
@@ -143,14 +154,27 @@ struct Member {
     wake: Arc<Notify>,
     /// Something was published since the listener last looked.
     pending: AtomicBool,
+    /// Of the next event that it has not taken. Changed under the lock of the ring, as is `dropped`.
+    position: AtomicU64,
+    /// Passing events that it should have had and that left the ring untaken.
+    dropped: AtomicU64,
+}
+
+impl Member {
+    fn count_if_dropped(&self, position: u64, event: &Published) {
+        if self.position.load(Ordering::Relaxed) <= position && self.listener.may_see(event) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct ChannelState {
     /// The room is gone.
     ended: AtomicBool,
-    ring: Mutex<Ring>,
+    /// Locked before `ring`.
     members: RwLock<Vec<Arc<Member>>>,
+    ring: Mutex<Ring>,
 }
 
 type Channels = RwLock<HashMap<(RoomUid, Channel), Arc<ChannelState>>>;
@@ -165,12 +189,15 @@ impl Hub {
     /// Begins to listen: everything published from now on will be there to take. `wake` is notified when there is
     /// something new; one `Notify` may serve many listeners of one stream.
     pub fn join(&self, room: RoomUid, channel: Channel, listener: Listener, wake: Arc<Notify>) -> Listening {
-        let member = Arc::new(Member { listener, wake, pending: AtomicBool::new(false) });
         let mut channels = self.channels.write();
         let state = channels.entry((room, channel)).or_default().clone();
-        state.members.write().push(member.clone());
-        let position = state.ring.lock().end();
-        Listening { room, channel, channels: self.channels.clone(), state, member, position, over: false }
+        let mut members = state.members.write();
+        let position = state.ring.lock().end().into();
+        let member = Member { listener, wake, pending: false.into(), position, dropped: 0.into() };
+        let member = Arc::new(member);
+        members.push(member.clone());
+        drop(members);
+        Listening { room, channel, channels: self.channels.clone(), state, member, over: false }
     }
 
     /// Whether anybody listens; what nobody hears need not be encoded.
@@ -188,33 +215,37 @@ impl Hub {
         let channels = self.channels.read();
         for (_, state) in channels.iter().filter(|((of, _), _)| *of == room) {
             state.ended.store(true, Ordering::Release);
-            state.wake();
+            wake(&state.members.read());
         }
     }
 
     /// Publishes events, in order, and returns how many listeners may see the last of them.
     pub fn publish(&self, room: RoomUid, channel: Channel, events: impl IntoIterator<Item = Arc<Published>>) -> usize {
         let Some(state) = self.channels.read().get(&(room, channel)).cloned() else { return 0 };
+        let members = state.members.read();
+        let left = |position, event: &Published| {
+            if event.is_passing() {
+                members.iter().for_each(|member| member.count_if_dropped(position, event));
+            }
+        };
         let mut last = None;
         {
             let mut ring = state.ring.lock();
             for event in events {
                 last = Some(event.clone());
-                ring.push(event);
+                ring.push(event, left);
             }
         }
         let Some(last) = last else { return 0 };
-        state.wake();
-        state.members.read().iter().filter(|member| member.listener.may_see(&last)).count()
+        wake(&members);
+        members.iter().filter(|member| member.listener.may_see(&last)).count()
     }
 }
 
-impl ChannelState {
-    fn wake(&self) {
-        for member in self.members.read().iter() {
-            if !member.pending.swap(true, Ordering::AcqRel) {
-                member.wake.notify_one();
-            }
+fn wake(members: &[Arc<Member>]) {
+    for member in members {
+        if !member.pending.swap(true, Ordering::AcqRel) {
+            member.wake.notify_one();
         }
     }
 }
@@ -226,8 +257,9 @@ pub enum Taken {
     Some,
     /// Nothing new.
     Nothing,
-    /// This many events, at least, have left the ring unseen. The position is at the ring's end now.
-    Behind { missed: u64 },
+    /// Events have left the ring unseen. The position is at the ring's end now; with what was passed over this many events
+    /// without a revision are lost that this listener should have had.
+    Behind { dropped: u64 },
     /// The room is gone, or the document was deleted and all before that was taken.
     Ended,
 }
@@ -240,7 +272,6 @@ pub struct Listening {
     channels: Arc<Channels>,
     state: Arc<ChannelState>,
     member: Arc<Member>,
-    position: u64,
     /// The event that ends the channel was passed.
     over: bool,
 }
@@ -265,33 +296,37 @@ impl Listening {
             self.member.pending.store(true, Ordering::Release);
             return Taken::Ended;
         }
+        let Member { listener, position, dropped, .. } = &*self.member;
         let ring = self.state.ring.lock();
-        if self.position < ring.first {
-            let missed = ring.first - self.position;
-            self.position = ring.end();
-            return Taken::Behind { missed };
+        let mut at = position.load(Ordering::Relaxed);
+        if at < ring.first {
+            let passed =
+                ring.events.iter().filter(|event| event.is_passing() && listener.may_see(event)).count() as u64;
+            position.store(ring.end(), Ordering::Relaxed);
+            return Taken::Behind { dropped: dropped.swap(0, Ordering::Relaxed) + passed };
         }
-        if self.position == ring.end() {
+        if at == ring.end() {
             return Taken::Nothing;
         }
         let (mut bytes, mut last) = (0, Revision(0));
-        for event in ring.events.iter().skip((self.position - ring.first) as usize) {
+        for event in ring.events.iter().skip((at - ring.first) as usize) {
             let goes_on = event.revision == last && last != Revision(0);
             if bytes > 0 && bytes + event.event.len() > max_bytes && !goes_on {
                 self.member.pending.store(true, Ordering::Release);
                 break;
             }
-            self.position += 1;
+            at += 1;
             last = event.revision;
             if event.ends_channel && matches!(self.channel, Channel::Document(_)) {
                 self.over = true;
                 self.member.pending.store(true, Ordering::Release);
             }
-            if self.member.listener.may_see(event) && wanted(event) {
+            if listener.may_see(event) && wanted(event) {
                 bytes += event.event.len();
                 taken.push(event.clone());
             }
         }
+        position.store(at, Ordering::Relaxed);
         Taken::Some
     }
 }
@@ -377,9 +412,37 @@ mod tests {
         for revision in 1..=count {
             hub.publish(ROOM, Channel::Messages, [event(revision, None, Audience::All)]);
         }
-        assert_eq!(revisions(&mut slow), (Taken::Behind { missed: 10 }, vec![]));
+        assert_eq!(revisions(&mut slow), (Taken::Behind { dropped: 0 }, vec![]), "storage has it all");
         hub.publish(ROOM, Channel::Messages, [event(count + 1, None, Audience::All)]);
         assert_eq!(revisions(&mut slow), (Taken::Some, vec![count + 1]));
+    }
+
+    #[test]
+    fn what_is_lost_is_counted_for_whoever_should_have_had_it() {
+        const EACH: usize = 10;
+        let hub = Hub::default();
+        let session = |number| SessionId([number; 16]);
+        let join = |number| hub.join(ROOM, Channel::Ephemeral, Listener::Session(session(number)), Arc::default());
+        let (mut author, mut named, mut other, mut quick) = (join(1), join(2), join(3), join(4));
+        let only =
+            |number| Audience::Only([Holder { uid: ParticipantUid([9; 16]), session: Some(session(number)) }].into());
+        let say = |audience: &dyn Fn() -> Audience| {
+            hub.publish(ROOM, Channel::Ephemeral, (0..EACH).map(|_| event(0, Some(session(1)), audience())));
+        };
+        say(&|| Audience::All);
+        assert_eq!(revisions(&mut quick).1.len(), EACH);
+        say(&|| only(2));
+        // Moves the ring past all of them, and is not lost.
+        hub.publish(ROOM, Channel::Ephemeral, (1..=RING_EVENTS as u64).map(|n| event(n, None, Audience::All)));
+        // In the ring when the slow ones look, and passed over.
+        say(&|| Audience::All);
+        let behind = |listening: &mut Listening| match revisions(listening) {
+            (Taken::Behind { dropped }, _) => dropped as usize / EACH,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([&mut author, &mut named, &mut other, &mut quick].map(behind), [0, 3, 2, 1]);
+        say(&|| Audience::All);
+        assert_eq!(revisions(&mut other).1.len(), EACH, "it goes on at the end");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod admin;
 mod admit;
 mod awareness;
+mod broken_off;
 mod changes;
 mod cluster_time;
 mod compactor;

@@ -33,6 +33,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
+use crate::broken_off::BrokenOff;
 use crate::cluster_time::ClusterTime;
 use crate::service::{PublicApi, Serving};
 use crate::shed::Shed;
@@ -234,7 +235,7 @@ impl Host {
             .add_service(Shed::new(documents, MAX_UNARY_CALLS))
             .add_service(Shed::new(messaging, MAX_UNARY_CALLS))
             .add_service(Shed::new(participants, MAX_UNARY_CALLS))
-            .add_service(sessions);
+            .add_service(BrokenOff(sessions));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serve = self.serve.clone();
         self.tasks.spawn(async move {

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 use crate::admit;
 use crate::faults::Fault;
-use crate::hub::{About, Audience, Channel, Holder, Hub, ParticipantUid, Published};
+use crate::hub::{About, Audience, Channel, Holder, Hub, Listener, ParticipantUid, Published};
 use crate::leadership::Leading;
 use crate::shard_time::ShardTime;
 
@@ -131,7 +131,7 @@ impl Presence {
         };
         let now = self.time.stamp();
         let mut page = self.look(room, now, |room| {
-            let present = room.presence.present_after(now, after.as_ref());
+            let present = room.presence.present(now, after.as_ref());
             present.take(size + 1).cloned().collect::<Vec<_>>()
         });
         let more = page.len() > size;
@@ -144,13 +144,19 @@ impl Presence {
         Ok(v1::ListParticipantsResponse { participants, next_page_token })
     }
 
-    /// Everybody who is attached, by name. What is published later may be in it already.
-    pub fn snapshot(&self, room: RoomUid) -> Vec<v1::Participant> {
+    /// Who is attached as far as watchers were told, by name: with the changes that are published later a listener knows
+    /// who is there. Changes that are being published may be in it already.
+    pub fn snapshot(&self, room: RoomUid, listener: Listener) -> Vec<v1::Participant> {
+        let session = match listener {
+            Listener::Session(session) => Some(session),
+            Listener::Participant(_) | Listener::Anybody => None,
+        };
         let now = self.time.stamp();
-        let (name, present) = self
-            .look(room, now, |room| (Some(room.name.clone()), room.presence.present(now).cloned().collect::<Vec<_>>()));
+        let (name, told) = self.look(room, now, |room| {
+            (Some(room.name.clone()), room.presence.told(session).cloned().collect::<Vec<_>>())
+        });
         let Some(name) = name else { return Vec::new() };
-        present.iter().map(|attached| participant(&name, attached)).collect()
+        told.iter().map(|attached| participant(&name, attached)).collect()
     }
 
     /// Who is attached under these names, and the names that nobody is attached under. A name given twice counts once.

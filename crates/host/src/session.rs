@@ -6,8 +6,9 @@
 //! sends every unanswered frame again, and the kept outcomes make that safe.
 //!
 //! Events of the session's subscriptions go between the replies, as the client has room for them. One order holds between
-//! the two: before the reply of revision r, every event up to r of a subscription that is live was sent. Changes are
-//! published before their outcomes are answered, so what is due is there when a reply is.
+//! the two: before the reply of revision r, every event up to r of a subscription that is live was sent, also of one that
+//! was live at the host before. Changes are published before their outcomes are answered, so what is due is there when a
+//! reply is.
 //!
 //! Bounds: frames not answered (then the stream is not read), durable frames not acknowledged (then they are refused),
 //! subscriptions, frames of events that wait for the client (then feeds are not pulled).
@@ -121,12 +122,13 @@ impl Session {
     /// Serves the stream to its end and says why it ended.
     pub async fn run(mut self, mut inbound: Inbound) {
         let end = self.serve(&mut inbound).await;
-        self.leading.streams.leave(self.at.session, self.at.attachment);
-        if end.is_ok() {
-            // The client said that it leaves. One that is cut off may come back: its lease runs on.
-            self.leading.presence.session_left(self.at.session);
-            self.leading.awareness.session_left(self.at.session);
-        }
+        self.leading.streams.leave(self.at.session, self.at.attachment, || {
+            if end.is_ok() {
+                // The client said that it leaves. One that is cut off may come back: its lease runs on.
+                self.leading.presence.session_left(self.at.session);
+                self.leading.awareness.session_left(self.at.session);
+            }
+        });
         self.outbound.end(match end {
             Err(End::Fault(fault)) => Some(fault.into()),
             Ok(()) | Err(End::Client) => None,
@@ -238,7 +240,7 @@ impl Session {
             Asked::Subscribe(request) => {
                 let after = Revision(request.after_revision);
                 let subject = self.subject(request);
-                match subject.and_then(|subject| Ok((self.subscriptions.reserve(subscription)?, subject))) {
+                match subject.and_then(|subject| Ok((self.subscriptions.resume(subscription, after.0)?, subject))) {
                     Ok((reserved, subject)) => {
                         self.reopening.push(self.open_feed(reserved, subject, after));
                         Ok(())

@@ -50,11 +50,13 @@ impl Streams {
         ended
     }
 
-    /// Takes a stream out that ended by itself.
-    pub fn leave(&self, session: SessionId, attachment: AttachmentNumber) {
+    /// Takes a stream out that ended by itself. If it was the session's newest, `left` runs before a newer one can join:
+    /// an older stream says nothing about where the session is now.
+    pub fn leave(&self, session: SessionId, attachment: AttachmentNumber, left: impl FnOnce()) {
         let mut attached = self.attached.lock();
         if attached.get(&session).is_some_and(|present| present.attachment == attachment) {
             attached.remove(&session);
+            left();
         }
     }
 
@@ -114,6 +116,23 @@ mod tests {
         assert_eq!(*stream.borrow(), None);
         streams.supersede(SESSION, AttachmentNumber(3));
         assert_eq!(*stream.borrow(), Some(EndReason::Superseded));
+    }
+
+    #[test]
+    fn only_the_newest_attachment_leaves_for_its_session() {
+        let streams = Streams::default();
+        let leaves = |attachment| {
+            let mut left = false;
+            streams.leave(SESSION, AttachmentNumber(attachment), || left = true);
+            left
+        };
+        let _older = streams.join(SESSION, ROOM, AttachmentNumber(1));
+        streams.supersede(SESSION, AttachmentNumber(2));
+        assert!(!leaves(1), "the session was taken up by a stream that has not joined yet");
+        let _newer = streams.join(SESSION, ROOM, AttachmentNumber(2));
+        assert!(!leaves(1));
+        assert!(leaves(2));
+        assert!(!leaves(2), "once");
     }
 
     #[test]

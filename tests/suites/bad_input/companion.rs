@@ -20,12 +20,14 @@ const TYPE: &str = "companion";
 pub struct Companions {
     client: Client,
     stop: oneshot::Sender<()>,
-    writing: JoinHandle<Result<Session>>,
+    writing: JoinHandle<Result<Writer>>,
     reading_log: JoinHandle<Result<()>>,
     reading_document: JoinHandle<Result<String>>,
     reader: Session,
 }
 
+/// The session that wrote, and what tells the readers how much.
+type Writer = (Session, watch::Sender<Option<usize>>);
 /// How many were written, once that is known; each is a message and a letter.
 type End = watch::Receiver<Option<usize>>;
 
@@ -53,7 +55,8 @@ impl Companions {
 
     pub async fn finish(self) -> Result<()> {
         let _ = self.stop.send(());
-        let writer = self.writing.await??;
+        // Whoever reads on still listens for the end.
+        let (writer, _wrote) = self.writing.await??;
         self.reading_log.await?.context("the log")?;
         let text = self.reading_document.await?.context("the document")?;
         ensure!(!text.is_empty(), "the companion never came to write");
@@ -73,7 +76,7 @@ async fn write_until(
     session: Session,
     mut stopped: oneshot::Receiver<()>,
     wrote: watch::Sender<Option<usize>>,
-) -> Result<Session> {
+) -> Result<Writer> {
     let mut replica = Replica::new(YjsClient(4_711));
     let mut count = 0_usize;
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
@@ -88,7 +91,7 @@ async fn write_until(
         count += 1;
     }
     wrote.send_replace(Some(count));
-    Ok(session)
+    Ok((session, wrote))
 }
 
 async fn read_log(mut log: Subscription, mut end: End) -> Result<()> {

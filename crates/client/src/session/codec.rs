@@ -15,6 +15,14 @@ use super::window::Outgoing;
 /// Many small frames share a buffer; idle sessions are many, so it starts small.
 const BUFFERS: (usize, usize) = (2 << 10, 32 << 10);
 
+/// What is put on a stream.
+#[derive(Debug)]
+pub enum Sent {
+    Frame(Outgoing),
+    /// The session goes on with another stream: this one is broken off. To end it would say that the client leaves.
+    Abandoned,
+}
+
 #[derive(Debug, Default)]
 pub struct FrameCodec;
 
@@ -25,7 +33,7 @@ pub struct FrameEncoder;
 pub struct FrameDecoder;
 
 impl Codec for FrameCodec {
-    type Encode = Outgoing;
+    type Encode = Sent;
     type Decode = ServerFrame;
     type Encoder = FrameEncoder;
     type Decoder = FrameDecoder;
@@ -40,11 +48,15 @@ impl Codec for FrameCodec {
 }
 
 impl Encoder for FrameEncoder {
-    type Item = Outgoing;
+    type Item = Sent;
     type Error = Status;
 
-    fn encode(&mut self, frame: Outgoing, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        write(&frame, buffer);
+    fn encode(&mut self, sent: Sent, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        match sent {
+            Sent::Frame(frame) => write(&frame, buffer),
+            // An error resets the stream.
+            Sent::Abandoned => return Err(Status::cancelled("the session goes on with another stream")),
+        }
         Ok(())
     }
 

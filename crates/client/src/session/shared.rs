@@ -3,8 +3,9 @@
 //! The encoder takes frames out ([`FrameStream`], polled by the connection), the driver puts replies and events in. A
 //! lock is held for a few instructions and never across an await.
 //!
-//! On a new stream leave, in this order: the frames without a reply that an earlier one carried; the participant and the
-//! subscriptions, which a gateway may not know; then what is new.
+//! On a new stream leave, in this order: the participant and the subscriptions, which a gateway may not know; the frames
+//! without a reply that an earlier one carried; then what is new. So a reply comes behind the events before it, also after
+//! a loss.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use prost::Message;
 use tokio::sync::{Notify, mpsc};
 
+use super::codec::Sent;
 use super::presence::{Change, Presence};
 use super::subscription::{Overflow, Subscriptions, Told};
 use super::window::{FrameClass, Outgoing, Window, WindowLimits};
@@ -62,8 +64,8 @@ struct State {
     presence: Presence,
     /// At most one ping.
     ping: Option<Outgoing>,
-    /// Frames that want no reply and wait until unanswered ones were sent again. As many as there are subscriptions and
-    /// a participant, and as many again that end them.
+    /// Frames that want no reply, in their order. As many as there are subscriptions and a participant, and as many again
+    /// that end them.
     asides: VecDeque<Bytes>,
     /// The stream that may take frames; older ones find themselves outdated. None while there is none.
     stream: Option<u64>,
@@ -196,6 +198,7 @@ impl Shared {
         state.ping = None;
         state.asides.clear();
         state.window.restart();
+        let outdated = state.encoder.take();
         let hello = Hello {
             room: room.to_owned(),
             resume_token: state.resume_token.clone(),
@@ -203,7 +206,12 @@ impl Shared {
             unanswered: state.window.is_owed(),
         };
         let hello = bare(0, encoded(Request::Hello(hello)));
-        FrameStream { shared: self.clone(), number: state.streams, hello: Some(hello) }
+        let number = state.streams;
+        drop(state);
+        if let Some(outdated) = outdated {
+            outdated.wake();
+        }
+        FrameStream { shared: self.clone(), number, hello: Some(hello) }
     }
 
     pub fn welcome(&self, number: u64, welcome: Welcome) {
@@ -340,33 +348,35 @@ impl State {
         if let Some(ping) = self.ping.take() {
             return Some(ping);
         }
-        if !self.window.is_repeating()
-            && let Some(aside) = self.asides.pop_front()
-        {
-            return Some(bare(0, aside));
+        match self.asides.pop_front() {
+            Some(aside) => Some(bare(0, aside)),
+            None => self.window.next(),
         }
-        self.window.next()
     }
 }
 
 impl Stream for FrameStream {
-    type Item = Outgoing;
+    type Item = Sent;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outgoing>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Sent>> {
         if let Some(hello) = self.hello.take() {
-            return Poll::Ready(Some(hello));
+            return Poll::Ready(Some(Sent::Frame(hello)));
         }
         let mut state = self.shared.state.lock();
-        if state.streams != self.number || state.over.is_some() {
+        if state.over.is_some() {
             return Poll::Ready(None);
+        }
+        if state.streams != self.number {
+            return Poll::Ready(Some(Sent::Abandoned));
         }
         if state.stream == Some(self.number) {
             if let Some(frame) = state.next() {
-                return Poll::Ready(Some(frame));
+                return Poll::Ready(Some(Sent::Frame(frame)));
             }
             if state.closing && state.window.is_idle() {
                 // The last acknowledgement, then the end.
-                return Poll::Ready(state.window.untold().map(|acknowledged| bare(acknowledged, Bytes::new())));
+                let acknowledged = state.window.untold();
+                return Poll::Ready(acknowledged.map(|acknowledged| Sent::Frame(bare(acknowledged, Bytes::new()))));
             }
         }
         state.encoder = Some(context.waker().clone());

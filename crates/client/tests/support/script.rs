@@ -114,6 +114,22 @@ impl Attachment {
         self.end_with(Status::unavailable("the gateway goes away")).await;
     }
 
+    /// Says no more, while the client's half stays.
+    pub async fn close(&mut self) {
+        in_time(self.replies.send(Err(Status::unavailable("the gateway goes away")))).await.expect("a living stream");
+    }
+
+    /// Reads the client's half to its end, and says whether it was ended rather than broken off.
+    pub async fn ended(&mut self) -> bool {
+        loop {
+            match in_time(self.frames.message()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
     pub async fn end_with(self, status: Status) {
         in_time(self.replies.send(Err(status))).await.expect("a living stream");
     }

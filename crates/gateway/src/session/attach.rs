@@ -29,7 +29,8 @@ pub struct Attaching<'a> {
 /// A stream to a host that has welcomed the session.
 pub struct Attached {
     pub host: ShardHost,
-    /// Dropped to tell the host that the client will send no more.
+    /// None once the host was told that the client will send no more. Dropped without that, as when the client is cut off
+    /// or the gateway stops, it resets the stream: the host keeps the session's participant for its lease.
     pub to_host: Option<mpsc::Sender<Part>>,
     pub body: Body,
     pub deframer: Deframer,

@@ -52,12 +52,12 @@ pub struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    /// What the host is owed goes first: the participant, the frames that earlier streams left unanswered, the
-    /// subscriptions, then the frames that the client sent behind its Hello.
+    /// What stands goes first: the participant, the subscriptions. Then the frames that earlier streams left unanswered,
+    /// so that their replies come behind the events before them; then the frames that the client sent behind its Hello.
     pub fn new(client: &'a mut Client, session: &'a mut Session, host: Attached) -> Self {
         let resumed = session.standing.resume();
-        let owed = resumed.participant.iter().chain(session.ledger.unanswered()).chain(&resumed.subscriptions);
-        let (to_host, ended) = (parts_of(owed), resumed.ended);
+        let stands = resumed.participant.iter().chain(&resumed.subscriptions);
+        let (to_host, ended) = (parts_of(stands.chain(session.ledger.unanswered())), resumed.ended);
         Relay { client, session, host, to_host, ended, to_client: VecDeque::new(), leave: None }
     }
 
@@ -82,10 +82,8 @@ impl<'a> Relay<'a> {
                 let failed = self.leave.take().expect("just seen");
                 return Err(self.lost(failed));
             }
-            if !self.client.open && self.to_host.is_empty() {
-                self.host.to_host = None;
-            }
             let host_sender = self.host.to_host.clone();
+            let write_host = !self.to_host.is_empty() || (!self.client.open && host_sender.is_some());
             let read_client = self.client.open && self.to_host.is_empty() && self.session.ledger.has_room();
             tokio::select! {
                 biased;
@@ -94,11 +92,7 @@ impl<'a> Relay<'a> {
                     Err(_) => return Err(Stopped::End(End::ClientGone)),
                 },
                 read = wire::read(&mut self.host.body), if self.to_client.is_empty() => self.read_host(read)?,
-                permit = reserve(host_sender.as_ref()), if !self.to_host.is_empty() => match permit {
-                    Some(permit) => permit.send(Part::Data(self.to_host.pop_front().expect("just seen"))),
-                    // The host's stream takes no more; why, its other half will say.
-                    None => self.to_host.clear(),
-                },
+                permit = reserve(host_sender.as_ref()), if write_host => self.write_host(permit),
                 (leader, term) = &mut led_elsewhere, if self.leave.is_none() => {
                     self.leave = Some(Failed::deposed(&leader, term));
                 }
@@ -106,6 +100,22 @@ impl<'a> Relay<'a> {
                     let run = run.map_err(Stopped::End)?;
                     self.take_from_client(run)?;
                 }
+            }
+        }
+    }
+
+    /// Gives the host what is next: bytes, or behind all of them that the client will send no more.
+    fn write_host(&mut self, permit: Option<mpsc::Permit<'_, Part>>) {
+        match (permit, self.to_host.pop_front()) {
+            (Some(permit), Some(bytes)) => permit.send(Part::Data(bytes)),
+            (Some(permit), None) => {
+                permit.send(Part::End);
+                self.host.to_host = None;
+            }
+            // The host's stream takes no more; why, its other half will say.
+            (None, _) => {
+                self.to_host.clear();
+                self.host.to_host = None;
             }
         }
     }

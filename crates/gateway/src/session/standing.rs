@@ -74,7 +74,8 @@ enum Kept {
 pub struct Resumed {
     /// For the new host before the unanswered frames, since one of them may change the participant or need it. Framed.
     pub participant: Option<Bytes>,
-    /// For the new host behind the unanswered frames, by number. Framed.
+    /// For the new host behind that, by number, and before the unanswered frames: the reply to one of them tells the
+    /// client that it has had every event before it. One that is unanswered itself is not among these. Framed.
     pub subscriptions: Vec<Bytes>,
     /// For the client: what ended, because it could not be kept. Framed.
     pub ended: Vec<Bytes>,

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Streaming};
+use tonic::{CancellationHandle, Request, Streaming};
 
 use crate::in_time;
 
@@ -75,17 +75,31 @@ impl Front {
     }
 
     pub async fn channel(&self) -> Channel {
-        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+        channel_to(&self.address).await
     }
 
     /// A stream without a client behind it, to see each frame.
     pub async fn stream(&self, first: ClientFrame) -> (mpsc::Sender<ClientFrame>, Streaming<ServerFrame>) {
-        let mut service = SessionServiceClient::new(self.channel().await);
-        let (frames, waiting) = mpsc::channel(64);
-        frames.send(first).await.unwrap();
-        let request = signed_request(ReceiverStream::new(waiting));
-        (frames, in_time(service.connect(request)).await.unwrap().into_inner())
+        let (frames, stream, _) = stream_over(self.channel().await, first).await;
+        (frames, stream)
     }
+}
+
+pub async fn channel_to(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// As [`Front::stream`], over any channel, and with what cancels the call.
+pub async fn stream_over(
+    channel: Channel,
+    first: ClientFrame,
+) -> (mpsc::Sender<ClientFrame>, Streaming<ServerFrame>, CancellationHandle) {
+    let (frames, waiting) = mpsc::channel(64);
+    frames.send(first).await.unwrap();
+    let mut request = signed_request(ReceiverStream::new(waiting));
+    let cancel = request.cancellation_handle();
+    let mut service = SessionServiceClient::new(channel);
+    (frames, in_time(service.connect(request)).await.unwrap().into_inner(), cancel)
 }
 
 /// A request with a token.

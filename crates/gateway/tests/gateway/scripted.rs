@@ -108,6 +108,20 @@ impl Call {
         self.end(ApiError::not_leader(Some(&leader.address), 2).into()).await;
     }
 
+    /// Reads the gateway's half to its end, and says whether it was ended rather than broken off.
+    pub async fn ended(&mut self) -> bool {
+        in_time(async {
+            loop {
+                match self.request.frame().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+        })
+        .await
+    }
+
     /// Waits until the gateway has left the call.
     pub async fn left(&mut self) {
         in_time(self.response.closed()).await;

@@ -77,7 +77,7 @@ impl Stage {
     }
 }
 
-async fn welcome(host: &mut ScriptedHost) -> Call {
+pub async fn welcome(host: &mut ScriptedHost) -> Call {
     let mut call = host.call().await;
     let frame: ClientFrame = call.read().await;
     assert!(matches!(frame.body, Some(Asked::Hello(_))), "{frame:?}");
@@ -126,7 +126,7 @@ fn failed(reply_to: u64, subscription: u64, reason: ErrorReason) -> ServerFrame 
 }
 
 #[tokio::test]
-async fn what_stands_is_told_to_the_next_leader_around_what_is_owed() {
+async fn what_stands_is_told_to_the_next_leader_before_what_is_owed() {
     let mut stage = Stage::set().await;
     let attached = || Said::AttachParticipant(AttachParticipantResponse::default());
     stage.exchange(1, 0, Asked::AttachParticipant(participant("guest")), attached()).await;
@@ -148,11 +148,11 @@ async fn what_stands_is_told_to_the_next_leader_around_what_is_owed() {
 
     stage.change_host(1).await;
     assert_eq!(stage.read().await, asking(0, 0, Asked::AttachParticipant(participant("editor"))));
+    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_messages(8))));
+    assert_eq!(stage.read().await, asking(0, 2, Asked::Subscribe(to_document(4))));
     assert_eq!(stage.read().await, asking(7, 0, Asked::SendItems(send("owed"))));
     assert_eq!(stage.read().await, asking(8, 4, Asked::Subscribe(to_messages(2))));
     assert_eq!(stage.read().await, asking(9, 0, Asked::AttachParticipant(participant("owner"))), "the newest wins");
-    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_messages(8))));
-    assert_eq!(stage.read().await, asking(0, 2, Asked::Subscribe(to_document(4))));
     // Nothing else: the client is read again.
     stage.frames.send(asking(10, 0, Asked::SendItems(send("next")))).await.unwrap();
     assert_eq!(stage.read().await.sequence, 10);
@@ -214,8 +214,8 @@ async fn what_ended_or_failed_does_not_stand_up_again() {
     stage.say(failed(0, 1, ErrorReason::DocumentNotFound)).await;
     stage.ask(5, 0, Asked::DetachParticipant(DetachParticipantRequest::default())).await;
     stage.change_host(1).await;
-    assert_eq!(stage.read().await.sequence, 5, "the reply to it did not come");
     assert_eq!(stage.read().await, asking(0, 2, Asked::Subscribe(to_messages(0))));
+    assert_eq!(stage.read().await.sequence, 5, "the reply to it did not come");
     let detached = Some(Said::DetachParticipant(DetachParticipantResponse {}));
     stage.say(ServerFrame { reply_to: 5, body: detached, ..Default::default() }).await;
     // The new host does not take the second.

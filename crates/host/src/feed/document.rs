@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The first time the follower joins by its state vector or by its revision; a follower that falls behind joins again by
-//! the revision it has. Its awareness is sent anew then, and it is told that some was dropped.
+//! the revision it has. Its awareness is sent anew then, and it is told if some was dropped.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl DocumentFeed {
                         return Ok(None);
                     }
                     Followed::Element(element) => (Phase::Following, Some(element)),
-                    Followed::Behind(element) => (Phase::Waiting, Some(element)),
+                    Followed::Behind(gap) => (Phase::Waiting, gap),
                 },
             };
             self.phase = next;
@@ -234,8 +234,10 @@ impl DocumentFeed {
             match self.listening.take(ELEMENT_BYTES, |_| true, &mut taken) {
                 Taken::Nothing => return Ok(Followed::Nothing),
                 Taken::Ended => return Err(self.ended()),
-                Taken::Behind { missed } => {
-                    return Ok(Followed::Behind(Element::dropped(self.cursor.sent(), missed)));
+                // The updates come from storage: only awareness is lost.
+                Taken::Behind { dropped } => {
+                    let gap = (dropped > 0).then(|| Element::dropped(self.cursor.sent(), dropped));
+                    return Ok(Followed::Behind(gap));
                 }
                 Taken::Some => {
                     let batch = self.cursor.batch(&taken);
@@ -263,5 +265,6 @@ impl DocumentFeed {
 enum Followed {
     Nothing,
     Element(Element),
-    Behind(Element),
+    /// With what is said of it.
+    Behind(Option<Element>),
 }

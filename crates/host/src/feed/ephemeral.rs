@@ -38,7 +38,8 @@ impl EphemeralFeed {
             match self.listening.take(ELEMENT_BYTES, |_| true, &mut taken) {
                 Taken::Nothing => return Ok(None),
                 Taken::Ended => return Err(self.at.room_not_found()),
-                Taken::Behind { missed } => return Ok(Some(Element::dropped(NO_REVISION, missed))),
+                Taken::Behind { dropped: 0 } => {}
+                Taken::Behind { dropped } => return Ok(Some(Element::dropped(NO_REVISION, dropped))),
                 Taken::Some if taken.is_empty() => {}
                 Taken::Some => {
                     return Ok(Some(Element::events(NO_REVISION, Cursor::at(NO_REVISION).batch(&taken))));

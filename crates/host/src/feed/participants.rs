@@ -82,9 +82,10 @@ impl PresenceEvents {
         }
     }
 
-    /// Everybody who is attached. Changes that are published later may be in it already; telling them again is harmless.
+    /// Everybody who is attached, as far as the channel has told. What it tells next may be in it already; telling that
+    /// again is harmless.
     fn snapshot(&mut self, at: &FeedPlace) -> EventBatch {
-        let mut participants = at.leading.presence.snapshot(at.room);
+        let mut participants = at.leading.presence.snapshot(at.room, at.listener);
         let mut bytes = 0;
         let fits = participants.iter().take_while(|participant| {
             bytes += participant.encoded_len();

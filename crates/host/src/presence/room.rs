@@ -10,7 +10,8 @@
 //!
 //! Changes are told in batches, the first at once and then at most one in [`BATCH_INTERVAL_MS`]. A batch says for each
 //! name how what was last told became what is now: changes of one participant in that time become one with the newest
-//! state, and who came and left within it is not told at all.
+//! state, and who came and left within it is not told at all. Who begins to watch is shown what was told, not what is:
+//! only from there do the later changes lead to who is here.
 //!
 //! Invariants: a name has one holder, a session one participant. Nobody is found whose lease is over. Bounds:
 //! [`MAX_PARTICIPANTS`], and as many names again that are left and not yet told.
@@ -272,21 +273,28 @@ impl RoomPresence {
         self.by_name.is_empty() && self.untold.is_empty() && self.quiet_until <= now
     }
 
-    /// Who is here, by name.
-    pub fn present(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Attached>> {
-        self.present_after(now, None)
-    }
-
-    /// As [`RoomPresence::present`], from behind a name.
-    pub fn present_after(
-        &self,
-        now: Timestamp,
-        after: Option<&ParticipantName>,
-    ) -> impl Iterator<Item = &Arc<Attached>> {
+    /// Who is here, by name, from behind a name.
+    pub fn present(&self, now: Timestamp, after: Option<&ParticipantName>) -> impl Iterator<Item = &Arc<Attached>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let entries = self.by_name.range::<ParticipantName, _>((from, Unbounded));
         entries.map(|(_, entry)| &entry.attached).filter(move |attached| !attached.lease.is_over(now))
+    }
+
+    /// Who is here as far as a listener knows who has been told everything so far, by name. What is told later goes on
+    /// from here. What the listening session did itself it is never told, so that counts as known to it.
+    pub fn told(&self, listener: Option<SessionId>) -> impl Iterator<Item = &Arc<Attached>> {
+        let names: BTreeSet<_> = self.by_name.keys().chain(self.untold.keys()).collect();
+        names.into_iter().filter_map(move |name| {
+            let present = || self.by_name.get(name).map(|entry| &entry.attached);
+            let is_own = |by: Option<SessionId>| by.is_some() && by == listener;
+            match self.untold.get(name) {
+                None => present(),
+                Some(untold) if is_own(untold.by) => present(),
+                Some(Untold { left: Some((_, by)), .. }) if is_own(*by) => None,
+                Some(untold) => untold.told.as_ref(),
+            }
+        })
     }
 
     pub fn by_name(&self, now: Timestamp, name: &ParticipantName) -> Option<&Arc<Attached>> {

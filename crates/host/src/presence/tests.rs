@@ -42,7 +42,12 @@ fn attach(presence: &Presence, name: &str, session: Option<SessionId>) -> v1::Pa
 }
 
 fn names(presence: &Presence) -> Vec<String> {
-    presence.snapshot(ROOM).into_iter().map(|participant| participant.name).collect()
+    let page = presence.list(ROOM, &lab(), &v1::ListParticipantsRequest::default()).expect("a page");
+    page.participants.into_iter().map(|participant| participant.name).collect()
+}
+
+fn shown(presence: &Presence, listener: Listener) -> Vec<String> {
+    presence.snapshot(ROOM, listener).into_iter().map(|participant| participant.identity).collect()
 }
 
 fn watch(hub: &Hub, listener: Listener) -> Listening {
@@ -91,6 +96,25 @@ fn watchers_are_told_and_the_one_who_did_it_is_not() {
     presence.publish_due(&hub);
     assert_eq!(told(&mut other), [(Told::LeaseEnded, "rooms/lab/participants/ada".into())]);
     assert_eq!(told(&mut own), [(Told::LeaseEnded, "rooms/lab/participants/ada".into())]);
+}
+
+#[test]
+fn a_new_watcher_is_shown_what_was_told_and_what_its_own_session_did() {
+    let (clock, presence) = presence();
+    let hub = Hub::default();
+    attach(&presence, "eve", None);
+    presence.publish_due(&hub);
+    attach(&presence, "ada", Some(ADA));
+    let mut other = watch(&hub, Listener::Session(BOB));
+    assert_eq!(shown(&presence, Listener::Session(BOB)), ["eve"], "ada is told in the next batch");
+    // Nobody tells ada of herself.
+    assert_eq!(shown(&presence, Listener::Session(ADA)), ["ada", "eve"]);
+    assert_eq!(names(&presence).len(), 2, "a list shows who is there");
+    presence.session_left(ADA);
+    clock.pass(room::BATCH_INTERVAL_MS);
+    presence.publish_due(&hub);
+    assert_eq!(told(&mut other), [], "she came and left");
+    assert_eq!(shown(&presence, Listener::Session(ADA)), ["eve"]);
 }
 
 #[test]

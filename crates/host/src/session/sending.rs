@@ -3,6 +3,7 @@
 use conclave_proto::v1;
 use conclave_proto::v1::server_frame::Body;
 use conclave_types::Sequence;
+use futures::StreamExt;
 
 use super::outbound::{Place, Unsent};
 use super::replies::{frame, revision_of};
@@ -22,27 +23,52 @@ impl Session {
         Ok(true)
     }
 
-    /// Sends every event up to this revision of the subscriptions that are live. A client that does not read holds its
-    /// own replies up.
+    /// Sends every event up to this revision of the subscriptions that are live, or were before the session changed hosts.
+    ///
+    /// What this waits for needs nothing that the session does meanwhile. A feed opens and reads by the shard and by its
+    /// storage, and a reply's revision is in storage already; a turn at a large document is held by another feed of this
+    /// session, which is pulled here as well. Only a client that does not read holds its own replies up, and that ends
+    /// with its stream.
     pub(super) async fn send_events_upto(&mut self, revision: u64) -> Result<(), End> {
         if self.subscriptions.is_empty() || revision == 0 {
             return Ok(());
         }
         loop {
-            while let Some((number, next)) = self.subscriptions.next_live(revision) {
+            while let Some((number, next)) = self.subscriptions.next_due(revision) {
                 let place = self.place().await?;
                 self.send_event(number, next, place).await?;
             }
             if !self.subscriptions.is_behind(revision) {
                 return Ok(());
             }
-            // A document is read, or waits until another has been sent.
+            // One is being opened; or a document is read, or waits until another has been sent.
             match self.subscriptions.next() {
                 Some((number, next)) => {
                     let place = self.place().await?;
                     self.send_event(number, next, place).await?;
                 }
-                None => self.life.lasting(self.subscriptions.wake.notified()).await?,
+                None => self.until_fed().await?,
+            }
+        }
+    }
+
+    /// Waits until a feed may have something, or one that is taken up again was opened or could not be.
+    async fn until_fed(&mut self) -> Result<(), End> {
+        let (reopening, wake, outbound) = (&mut self.reopening, &self.subscriptions.wake, &self.outbound);
+        let fed = async {
+            tokio::select! {
+                biased;
+                () = outbound.closed() => Err(End::Client),
+                Some(opened) = reopening.next() => Ok(Some(opened)),
+                () = wake.notified() => Ok(None),
+            }
+        };
+        match self.life.lasting(fed).await?? {
+            Some(opened) => self.reopened(opened).await,
+            None => {
+                // It may have been another that is not waited for here.
+                self.subscriptions.woken();
+                Ok(())
             }
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! They are pulled in turn, one element each, so that a busy one does not hold up the others. A number is taken from the
 //! frame that asks for it until its feed ends, could not be opened, or is unsubscribed.
+//!
+//! One that is taken up again was live before, so replies wait for its events from the beginning, also while it is being
+//! opened: to its client the change of hosts is a pause. One that is new is waited for once it is live.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -35,6 +38,8 @@ struct Subscription {
     id: u64,
     /// None while it is being opened.
     feed: Option<Feed>,
+    /// It was live before this stream.
+    is_resumed: bool,
     /// The cursor after what was taken.
     cursor: u64,
 }
@@ -57,8 +62,17 @@ impl Subscriptions {
         self.by_number.is_empty()
     }
 
-    /// Takes a number.
+    /// Takes a number for a new subscription.
     pub fn reserve(&mut self, number: u64) -> Result<Reserved, Fault> {
+        self.add(number, false, 0)
+    }
+
+    /// Takes a number for a subscription whose events up to a revision the client has.
+    pub fn resume(&mut self, number: u64, after: u64) -> Result<Reserved, Fault> {
+        self.add(number, true, after)
+    }
+
+    fn add(&mut self, number: u64, is_resumed: bool, cursor: u64) -> Result<Reserved, Fault> {
         if number == 0 {
             return Err(Fault::field_invalid("subscription", "must be set on a frame that subscribes"));
         }
@@ -70,7 +84,7 @@ impl Subscriptions {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.by_number.insert(number, Subscription { id, feed: None, cursor: 0 });
+        self.by_number.insert(number, Subscription { id, feed: None, is_resumed, cursor });
         Ok(Reserved { number, id })
     }
 
@@ -115,15 +129,16 @@ impl Subscriptions {
         next
     }
 
-    /// The next element of a subscription that is live and has not come to this revision.
-    pub fn next_live(&mut self, upto: u64) -> Option<Next> {
-        self.next_of(|subscription| subscription.is_live_before(upto))
+    /// The next element of a subscription that replies wait for and that has not come to this revision.
+    pub fn next_due(&mut self, upto: u64) -> Option<Next> {
+        self.next_of(|subscription| subscription.is_due_before(upto))
     }
 
-    /// Whether a live subscription has still to be told something of up to this revision that it does not have ready.
+    /// Whether a subscription that replies wait for has still to be told something of up to this revision that it does
+    /// not have ready.
     pub fn is_behind(&self, upto: u64) -> bool {
         let behind = |subscription: &Subscription| {
-            subscription.is_live_before(upto) && subscription.feed.as_ref().is_some_and(Feed::is_behind)
+            subscription.is_due_before(upto) && subscription.feed.as_ref().is_none_or(Feed::is_behind)
         };
         self.by_number.values().any(behind)
     }
@@ -150,8 +165,8 @@ impl Subscriptions {
 }
 
 impl Subscription {
-    fn is_live_before(&self, revision: u64) -> bool {
-        self.cursor < revision && self.feed.as_ref().is_some_and(Feed::is_live)
+    fn is_due_before(&self, revision: u64) -> bool {
+        self.cursor < revision && (self.is_resumed || self.feed.as_ref().is_some_and(Feed::is_live))
     }
 
     fn next(&mut self) -> Option<Result<Element, Fault>> {
@@ -187,6 +202,18 @@ mod tests {
         assert!(!subscriptions.give_up(first), "it was another subscription");
         assert!(subscriptions.give_up(second));
         assert!(subscriptions.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_taken_up_again_is_waited_for_while_it_opens_and_not_when_it_fails() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.reserve(1).expect("a free number");
+        assert!(!subscriptions.is_behind(5), "a new one is not live yet");
+        let resumed = subscriptions.resume(2, 4).expect("a free number");
+        assert!(subscriptions.is_behind(5));
+        assert!(!subscriptions.is_behind(4), "the client has that");
+        assert!(subscriptions.give_up(resumed));
+        assert!(!subscriptions.is_behind(5));
     }
 
     #[test]

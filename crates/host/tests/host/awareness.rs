@@ -102,3 +102,28 @@ async fn awareness_over_its_limit_or_of_no_document_is_refused() {
     assert_eq!(refused(missing).await, ErrorReason::DocumentNotFound);
     assert_eq!(caller.point(awareness(NOTES, vec![b'x'; MAX_AWARENESS_BYTES])).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn what_a_slow_viewer_misses_is_counted_and_the_newest_comes_again() {
+    // More than the ring of a channel and all buffers on the way hold.
+    const SENT: u64 = 4_000;
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let (mut slow, _) = ada.viewing(&cluster, "eve").await;
+    let (mut author, _) = ada.viewing(&cluster, "ada").await;
+    let told = |sequence: u64| format!("{sequence:0>width$}", width = MAX_AWARENESS_BYTES);
+    for sequence in 2..=SENT + 1 {
+        author.ask(sequence, Asked::SendAwareness(awareness(NOTES, told(sequence))));
+        author.pointed(sequence).await;
+    }
+    let mut seen = 0;
+    let dropped = loop {
+        match slow.next().await.unwrap().body.unwrap() {
+            Body::EventBatch(batch) => seen += batch.events().unwrap().len() as u64,
+            Body::Gap(gap) => break gap.dropped_count,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(seen + dropped, SENT);
+    assert!(slow.shown().await == told(SENT + 1), "the newest");
+}

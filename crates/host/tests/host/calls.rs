@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{CancellationHandle, Request, Status, Streaming};
 
 use crate::cluster::{PATIENCE, TestClock};
 
@@ -136,11 +136,12 @@ impl Caller {
         let (frames, outbound) = mpsc::channel(OUTBOUND);
         let first = v1::ClientFrame { body: Some(Asked::Hello(hello)), ..Default::default() };
         frames.try_send(first).expect("an empty channel");
-        let request = self.request(ReceiverStream::new(outbound));
+        let mut request = self.request(ReceiverStream::new(outbound));
+        let cancel = request.cancellation_handle();
         let mut sessions = SessionServiceClient::new(self.channel.clone());
         let connected = timeout(PATIENCE, sessions.connect(request));
         let replies = connected.await.expect("the host never answered hello")?.into_inner();
-        let mut stream = Stream { frames, replies, welcome: Welcome::default() };
+        let mut stream = Stream { frames, replies, cancel, welcome: Welcome::default() };
         match stream.next().await?.body {
             Some(Body::Welcome(welcome)) => stream.welcome = welcome,
             other => panic!("the stream began with {other:?}"),
@@ -159,6 +160,7 @@ pub fn with_claims<T>(message: T, signed: &[u8]) -> Request<T> {
 pub struct Stream {
     frames: mpsc::Sender<v1::ClientFrame>,
     replies: Streaming<v1::ServerFrame>,
+    cancel: CancellationHandle,
     pub welcome: Welcome,
 }
 
@@ -244,8 +246,13 @@ impl Stream {
 
     /// Is cut off, as by a lost connection: no more replies are read, and that no more frames come is never said as long
     /// as what is returned is kept.
-    pub fn cut(self) -> impl Sized {
+    pub fn cut(self) -> impl Send + 'static {
         self.frames
+    }
+
+    /// Breaks the stream off.
+    pub fn reset(self) {
+        self.cancel.cancel();
     }
 
     /// Says that no more frames come; replies still do.

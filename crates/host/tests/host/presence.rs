@@ -1,6 +1,6 @@
 //! Who is attached to a room: told to watchers, true within a lease, and never on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use conclave_proto::status::metadata_of;
@@ -78,18 +78,25 @@ impl Caller {
         listed.expect("a list").into_inner().participants.iter().map(short).collect()
     }
 
-    /// Watches, and returns who is in the first snapshot.
-    async fn watch(&self) -> (Watcher, Vec<String>) {
+    /// Watches until exactly these are there: who attached a moment ago is told of instead of shown.
+    async fn watch(&self, present: &[&str]) -> Watcher {
         let request = v1::WatchParticipantsRequest { parent: LAB.into() };
         let stream = self.participants().watch_participants(self.request(request)).await.expect("a stream");
-        let mut watcher = Watcher { stream: stream.into_inner(), changes: Vec::new() };
+        let mut watcher = Watcher { stream: stream.into_inner(), changes: Vec::new(), known: BTreeSet::new() };
         let first = watcher.element().await;
         let Watched::EventBatch(batch) = first else { panic!("the stream began with {first:?}") };
         let Some(Kind::ParticipantSnapshot(snapshot)) = batch.events().unwrap().remove(0).kind else {
             panic!("the stream began with {batch:?}")
         };
         assert!(matches!(watcher.element().await, Watched::Live(_)));
-        (watcher, snapshot.participants.iter().map(short).collect())
+        let uids = snapshot.participants.iter().map(|participant| participant.uid.clone());
+        watcher.known = uids.collect();
+        let mut seen: BTreeSet<_> = snapshot.participants.iter().map(short).collect();
+        while !seen.iter().eq(present) {
+            let (kind, name) = watcher.told().await;
+            assert!(kind == Change::Attached && seen.insert(name), "{seen:?}");
+        }
+        watcher
     }
 }
 
@@ -97,6 +104,8 @@ struct Watcher {
     stream: Streaming<v1::WatchParticipantsResponse>,
     /// Told and not looked at yet; the newest first.
     changes: Vec<v1::ParticipantChange>,
+    /// The uids of whom it was shown: those may be told of once more.
+    known: BTreeSet<String>,
 }
 
 impl Watcher {
@@ -111,7 +120,11 @@ impl Watcher {
         while self.changes.is_empty() {
             match self.element().await {
                 Watched::EventBatch(batch) => {
-                    self.changes = batch.events().unwrap().into_iter().rev().map(change_of).collect();
+                    let is_news = |change: &v1::ParticipantChange| {
+                        let uid = &change.participant.as_ref().expect("a participant").uid;
+                        change.kind() != Change::Attached || !self.known.contains(uid)
+                    };
+                    self.changes = batch.events().unwrap().into_iter().rev().map(change_of).filter(is_news).collect();
                 }
                 other => panic!("{other:?}"),
             }
@@ -141,8 +154,7 @@ async fn watchers_get_a_snapshot_and_then_the_differences() {
     session.ask(1, attach("ada#desk"));
     session.attached(1).await;
 
-    let (mut watcher, present) = bob.watch().await;
-    assert_eq!(present, ["ada#desk"]);
+    let mut watcher = bob.watch(&["ada#desk"]).await;
     let attached = eve.attach(attach_request("")).await.unwrap();
     assert_eq!((attached.identity.as_str(), attached.role.as_str()), ("eve", "user"));
     assert_eq!(watcher.told().await, (Change::Attached, "eve".into()));
@@ -164,21 +176,30 @@ async fn watchers_get_a_snapshot_and_then_the_differences() {
 
 #[tokio::test]
 async fn a_client_whose_stream_breaks_disappears_when_its_lease_ends_and_not_before() {
+    // Nothing is heard of it any more; or its gateway says that it was cut off.
+    disappears_with_its_lease(|session| Box::new(session.cut())).await;
+    disappears_with_its_lease(|session| {
+        session.reset();
+        Box::new(())
+    })
+    .await;
+}
+
+async fn disappears_with_its_lease(cut: fn(Stream) -> Box<dyn Send>) {
     let cluster = Cluster::start(ONE_HOST).await;
     let (host, _, ada) = cluster.with_room("lab", "ada").await;
     let bob = ada.claiming(cluster.claims("bob"));
     let mut session = ada.begin("lab").await.unwrap();
     session.ask(1, attach(""));
     session.attached(1).await;
-    let (mut watcher, present) = bob.watch().await;
-    assert_eq!(present, ["ada"]);
+    let mut watcher = bob.watch(&["ada"]).await;
 
     // Every frame is a sign of life.
     for _ in 0..3 {
         cluster.clock(host).advance(LEASE / 2);
         session.pong().await;
     }
-    let _never_closed = session.cut();
+    let _never_closed = cut(session);
     cluster.clock(host).advance(LEASE / 2);
     assert_eq!(bob.present().await, ["ada"]);
     cluster.clock(host).advance(LEASE / 2 + MOMENT);
@@ -200,7 +221,7 @@ async fn a_held_name_is_refused_until_it_is_taken_over() {
     assert_eq!(session.refused(2).await, ErrorReason::FieldInvalid);
     assert_eq!(refusal(ada.attach(attach_request("")).await), ErrorReason::ParticipantNameHeld);
 
-    let (mut watcher, _) = ada.watch().await;
+    let mut watcher = ada.watch(&["ada"]).await;
     let replacing = v1::AttachParticipantRequest { replace: true, ..attach_request("") };
     session.ask(3, Asked::AttachParticipant(replacing));
     let after = session.attached(3).await;

@@ -110,12 +110,7 @@ pub fn limits() -> Vec<Call> {
         call("a message to what is no name", SEND_EPHEMERAL, to(&["a/b\n"]), nobody("a/b\n")),
         call("a message to an empty name", SEND_EPHEMERAL, to(&[""]), nobody("")),
         call("a request id of a post of 65 bytes", POST, request_id, too_large("request_id", 64, 65)),
-        call(
-            "listening for nobody present",
-            RECEIVE_EPHEMERAL,
-            listen(ROOM, NOBODYS_UID),
-            nobody(NOBODYS_UID),
-        ),
+        call("listening for nobody present", RECEIVE_EPHEMERAL, listen(ROOM, NOBODYS_UID), nobody(NOBODYS_UID)),
         call("listening for what is no uid", RECEIVE_EPHEMERAL, listen(ROOM, "me"), invalid("participant_uid")),
     ];
     bad.chain(other).collect()

@@ -1,9 +1,7 @@
 //! Each method without its scope: with no right at all, with every right but the one, and with paths that end elsewhere.
 
 use bytes::Bytes;
-use conclave_auth::{
-    MessagingRights, OpenRooms, QueueRights, Queues, Rights, RoomRights, SyncPath, SyncRights,
-};
+use conclave_auth::{MessagingRights, OpenRooms, QueueRights, Queues, Rights, RoomRights, SyncPath, SyncRights};
 use conclave_proto::v1::{OpenDocumentRequest, PushUpdateRequest, Topic};
 
 use super::documents::{

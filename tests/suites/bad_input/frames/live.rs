@@ -18,8 +18,8 @@ use crate::calls::messages::{NOBODYS_UID, bad_messages, ephemeral, message, post
 use crate::calls::participants::{self, bad_attachings};
 use crate::calls::scopes::{some_paths, without};
 use crate::expected::{
-    ahead, all_too_large, bad_name, invalid, need_sync, needs, no_document, no_update, nobody, other_room,
-    refused, too_large,
+    ahead, all_too_large, bad_name, invalid, need_sync, needs, no_document, no_update, nobody, other_room, refused,
+    too_large,
 };
 use crate::place::{DOCUMENT, OTHER_ROOM, Place, ROOM};
 use crate::updates;

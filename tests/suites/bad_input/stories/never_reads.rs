@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use conclave_client::{Session, Subscription, UpdateKind};
+use conclave_client::{Session, SessionOptions, Subscription, UpdateKind};
 use conclave_document::Replica;
 use conclave_proto::v1::client_frame::Body;
 use conclave_proto::v1::event::Kind;
 use conclave_proto::v1::server_frame::Body as Reply;
 use conclave_proto::v1::{
     FollowMessagesResponse, GetRoomRequest, Lane, NewMessage, OpenDocumentResponse, ReceiveEphemeralResponse,
-    SendEphemeralRequest, Subscribe, WatchRoomResponse, follow_messages_response, open_document_response,
+    SendEphemeralRequest, ServerFrame, Subscribe, WatchRoomResponse, follow_messages_response, open_document_response,
     receive_ephemeral_response, watch_room_response,
 };
 use conclave_tests::editor::{Assembly, ROOT};
@@ -37,6 +37,8 @@ const POSTS: u64 = 4_000;
 const POST_BYTES: usize = 2 << 10;
 const PUSHES: u64 = 2_000;
 const WORD: &str = "what is typed while nobody looks; ";
+/// Frames of the author in flight: few enough that it is never their bytes that hold it up.
+const WINDOW: usize = 256;
 /// Posts one after the other whose round trips are measured.
 const PROBES: u64 = 200;
 /// Of the 64 MB that are sent no process may keep more than a part, in whichever buffers.
@@ -56,7 +58,7 @@ async fn never_reads(place: &Place) -> Result<()> {
     let reading = tokio::spawn(read_log(log, POSTS + 2 * PROBES));
     let before = author.probe().await?;
 
-    let mut session = follow_by_session(&place.apart("sloth").await?).await?;
+    let (mut session, mut heard) = follow_by_session(&place.apart("sloth").await?).await?;
     let mut streams = Streams::open(&place.apart("sloth").await?).await?;
 
     let [gateway, hosts] = place.processes.resident_bytes()?;
@@ -75,7 +77,7 @@ async fn never_reads(place: &Place) -> Result<()> {
 
     let wanted = Wanted { posts: author.posts, text: author.replica.text(ROOT), ephemeral: EPHEMERAL };
     session.ask(9, Body::GetRoom(GetRoomRequest { name: ROOM.into(), ..Default::default() }));
-    let heard = catch_up(&mut session, &wanted).await.context("the session")?;
+    heard.catch_up(&mut session, &wanted).await.context("the session")?;
     ensure!(heard.dropped > 0, "nothing was dropped: it was never too slow");
     streams.catch_up(&wanted).await
 }
@@ -90,7 +92,8 @@ struct Author {
 
 impl Author {
     async fn begin(place: &Place) -> Result<Author> {
-        let session = Session::open(&place.client, ROOM).await?;
+        let options = SessionOptions { window: WINDOW, ..Default::default() };
+        let session = Session::open_with(&place.client, ROOM, options).await?;
         let mut replica = Replica::new(YjsClient(3));
         let update = replica.insert(ROOT, 0, "begun: ")?;
         session.push_update(push(DOCUMENT, update)).await?;
@@ -143,11 +146,11 @@ impl Author {
                 pushed.push(self.session.push_update(push(DOCUMENT, update)));
             }
         }
-        for reply in posted {
-            reply.await?;
+        for (number, reply) in (1..).zip(posted) {
+            reply.await.with_context(|| format!("post {number} of many"))?;
         }
-        for reply in pushed {
-            reply.await?;
+        for (number, reply) in (1..).zip(pushed) {
+            reply.await.with_context(|| format!("push {number} of many"))?;
         }
         Ok(())
     }
@@ -163,13 +166,16 @@ fn to(what: &str) -> Subscribe {
     Subscribe { resource: format!("{ROOM}/{what}"), ..Default::default() }
 }
 
-async fn follow_by_session(client: &RawClient) -> Result<RawSession> {
+/// Returns with what it has heard once it listens to everything.
+async fn follow_by_session(client: &RawClient) -> Result<(RawSession, Heard)> {
     let (mut session, _) = client.attach(hello(ROOM, &[])).await?;
-    for (number, what) in [(1, "messages"), (2, "documents/board"), (3, "ephemeral")] {
-        session.subscribe(number, number, to(what));
-        session.reply_among_events(number).await??;
+    let what = [(1, "messages"), (2, "documents/board"), (3, "ephemeral")];
+    what.iter().for_each(|(number, what)| session.subscribe(*number, *number, to(what)));
+    let mut heard = Heard::new();
+    for _ in what {
+        while !matches!(heard.take_frame(session.next().await?)?, Some(Reply::Subscribed(_))) {}
     }
-    Ok(session)
+    Ok((session, heard))
 }
 
 /// The same by server streams, and the whole room by another one.
@@ -241,22 +247,6 @@ kind!(document_kind, OpenDocumentResponse, open_document_response);
 kind!(ephemeral_kind, ReceiveEphemeralResponse, receive_ephemeral_response);
 kind!(room_kind, WatchRoomResponse, watch_room_response);
 
-/// Reads the session until it has everything, its late reply too.
-async fn catch_up(session: &mut RawSession, wanted: &Wanted) -> Result<Heard> {
-    let (mut heard, mut replied) = (Heard::new(), false);
-    while !(replied && heard.has_log(wanted) && heard.has_text(wanted) && heard.has_ephemeral(wanted)) {
-        let frame = session.next().await?.context("the stream ended")?;
-        match frame.body.context("a frame of nothing")? {
-            Reply::EventBatch(batch) => heard.take(UpdateKind::Events(batch))?,
-            Reply::Gap(gap) => heard.take(UpdateKind::Gap(gap))?,
-            Reply::Live(live) => heard.take(UpdateKind::Live(live))?,
-            Reply::GetRoom(_) => replied = true,
-            other => bail!("{other:?}"),
-        }
-    }
-    Ok(heard)
-}
-
 /// What there was to hear.
 struct Wanted {
     posts: u64,
@@ -284,6 +274,31 @@ impl Heard {
             last_ephemeral: 0,
             dropped: 0,
         }
+    }
+
+    /// Reads the session until it has everything, its late reply too.
+    async fn catch_up(&mut self, session: &mut RawSession, wanted: &Wanted) -> Result<()> {
+        let mut replied = false;
+        while !(replied && self.has_log(wanted) && self.has_text(wanted) && self.has_ephemeral(wanted)) {
+            match self.take_frame(session.next().await?)? {
+                None => {}
+                Some(Reply::GetRoom(_)) => replied = true,
+                Some(other) => bail!("{other:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a frame's events, or gives back what it is else.
+    fn take_frame(&mut self, frame: Option<ServerFrame>) -> Result<Option<Reply>> {
+        let frame = frame.context("the stream ended")?;
+        let kind = match frame.body.context("a frame of nothing")? {
+            Reply::EventBatch(batch) => UpdateKind::Events(batch),
+            Reply::Gap(gap) => UpdateKind::Gap(gap),
+            Reply::Live(live) => UpdateKind::Live(live),
+            reply => return Ok(Some(reply)),
+        };
+        self.take(kind).map(|()| None)
     }
 
     fn take(&mut self, kind: UpdateKind) -> Result<()> {

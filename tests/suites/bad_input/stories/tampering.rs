@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conclave_client::{ClientError, Session, UpdateKind};
-use conclave_document::{Replica, decode_state_vector};
+use conclave_document::{DocumentError, Replica, ReplicaError, decode_state_vector};
 use conclave_proto::v1::{DescribeDocumentRequest, Document, ErrorReason as Reason, OpenDocumentRequest};
 use conclave_tests::editor::{Assembly, News, ROOT, news};
 use conclave_types::{Clocks, YjsClient};
 use serde_json::Value;
 
 use super::Story;
-use crate::calls::documents::push;
+use crate::calls::documents::{delete, push};
 use crate::expected::{need_sync, no_update};
 use crate::place::{Place, ROOM};
 use crate::updates;
@@ -29,6 +29,7 @@ pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
         ("8,000 updates whose parents are missing", Box::pin(missing_parents(place))),
         ("a run of 2^31 - 1 elements in seven bytes", Box::pin(longest_run(place))),
         ("an update that was known", Box::pin(known_updates(place))),
+        ("an element inside a letter", Box::pin(inside_a_letter(place))),
     ];
     for seed in SEEDS {
         all.push(("updates that were tampered with", Box::pin(tampered(place, seed))));
@@ -61,6 +62,23 @@ async fn longest_run(place: &Place) -> Result<()> {
     let (_, clocks) = sound(place, document).await?;
     ensure!(clocks == Clocks::from([(YjsClient(1), 0x7fff_ffff), (YjsClient(2), 1)]), "{clocks:?}");
     Ok(())
+}
+
+/// Only the document shows that a letter holds nothing, and a push is checked by its bytes alone: it is taken, and whoever
+/// reads that document finds the error, as an error. Neither the process nor another document knows of it, and the
+/// document can be deleted.
+async fn inside_a_letter(place: &Place) -> Result<()> {
+    let document = "rooms/here/documents/inside";
+    let (letter, inside) = (updates::letter(1), updates::inside_a_letter(2, 1));
+    for update in [&letter, &inside] {
+        place.client.push_update(push(document, update.clone())).await?;
+    }
+    let mut replica = Replica::new(YjsClient(3));
+    replica.apply(&letter)?;
+    ensure!(matches!(replica.apply(&inside), Err(ReplicaError::Document(DocumentError::Inapplicable(_)))));
+    place.client.delete_document(delete(document)).await?;
+    place.client.push_update(push(document, letter)).await?;
+    sound(place, document).await.map(drop)
 }
 
 /// Pushed again it changes nothing; cut short and gone on with it does not fit.

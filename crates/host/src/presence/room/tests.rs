@@ -39,7 +39,7 @@ fn with_color(attaching: Attaching, color: &str) -> Attaching {
 }
 
 fn names(room: &RoomPresence, now: Timestamp) -> Vec<String> {
-    room.present(now).map(|attached| attached.name.to_string()).collect()
+    room.present(now, None).map(|attached| attached.name.to_string()).collect()
 }
 
 /// What is told at `now`: kind, name, and the first byte of the uid.
@@ -216,7 +216,7 @@ fn a_room_is_full_at_its_limit_for_newcomers_only() {
     room.attach(START, renamed, uid(255)).expect("under another name");
     let replacing = Attaching { replace: true, ..by_session("p1", ADA) };
     room.attach(START, replacing, uid(254)).expect("in another's place");
-    assert_eq!(room.present(START).count(), MAX_PARTICIPANTS);
+    assert_eq!(room.present(START, None).count(), MAX_PARTICIPANTS);
     // Those who are gone take no room, whether anybody looked or not.
     attach(&mut room, MAX_PARTICIPANTS, over(START)).expect("room again");
 }
@@ -276,15 +276,82 @@ fn a_lease_that_ended_within_a_batch_is_told_as_such() {
     );
 }
 
+fn shown(room: &RoomPresence, listener: Option<SessionId>) -> Vec<(String, u8)> {
+    room.told(listener).map(|attached| (attached.name.to_string(), attached.uid.0[0])).collect()
+}
+
+#[test]
+fn who_begins_to_watch_is_shown_what_was_told() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    told(&mut room, START);
+    // Not told yet: one came, one changed, and so nothing is to be taken back if they undo it.
+    room.attach(START, by_session("bob", BOB), uid(2)).expect("attached");
+    room.attach(START, with_color(by_session("ada", ADA), "red"), uid(3)).expect("changed");
+    assert_eq!(shown(&room, None), [("ada".into(), 1)]);
+    assert!(room.told(None).all(|attached| attached.attributes.is_empty()));
+    // Not told yet either: one left.
+    room.session_left(START, ADA);
+    assert_eq!(shown(&room, None), [("ada".into(), 1)]);
+    let now = START.plus_ms(BATCH_INTERVAL_MS);
+    assert_eq!(
+        told(&mut room, now),
+        [(ChangeKind::Detached, "ada".into(), 1), (ChangeKind::Attached, "bob".into(), 2)]
+    );
+    assert_eq!(shown(&room, None), [("bob".into(), 2)]);
+}
+
+#[test]
+fn who_begins_to_watch_is_shown_what_its_own_session_did() {
+    let mut room = RoomPresence::default();
+    room.attach(START, by_session("ada", ADA), uid(1)).expect("attached");
+    assert_eq!(shown(&room, Some(ADA)), [("ada".into(), 1)]);
+    told(&mut room, START);
+    room.attach(START, with_color(by_session("ada", ADA), "red"), uid(2)).expect("changed");
+    assert!(room.told(Some(ADA)).all(|attached| attached.attributes["color"] == "red"));
+    room.session_left(START, ADA);
+    assert_eq!((shown(&room, Some(ADA)), shown(&room, Some(BOB))), (vec![], vec![("ada".into(), 1)]));
+    // Another takes the name: ada is told of that, and still not that she left.
+    let bob = Attaching { name: name("ada"), ..by_session("bob", BOB) };
+    room.attach(START, bob, uid(3)).expect("the name is free");
+    assert_eq!(shown(&room, Some(ADA)), []);
+    assert_eq!(shown(&room, Some(BOB)), [("ada".into(), 3)]);
+    assert_eq!(shown(&room, None), [("ada".into(), 1)]);
+}
+
 #[derive(Debug, Clone)]
 enum Act {
-    Attach { session: u8, name: u8, color: u8, lease_s: u64, replace: bool },
-    Call { name: u8, uid: u8, color: u8, replace: bool },
-    Detach { session: u8, name: u8 },
-    Leave { session: u8 },
-    Renew { session: u8 },
-    Pass { ms: u64 },
+    Attach {
+        session: u8,
+        name: u8,
+        color: u8,
+        lease_s: u64,
+        replace: bool,
+    },
+    Call {
+        name: u8,
+        uid: u8,
+        color: u8,
+        replace: bool,
+    },
+    Detach {
+        session: u8,
+        name: u8,
+    },
+    Leave {
+        session: u8,
+    },
+    Renew {
+        session: u8,
+    },
+    Pass {
+        ms: u64,
+    },
     Tell,
+    /// Somebody joins the channel, and is shown who is here so many acts later.
+    Watch {
+        later: usize,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -304,13 +371,58 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..4_u8).prop_map(|session| Act::Renew { session }),
         2 => prop_oneof![0..150_u64, 0..9_000_u64].prop_map(|ms| Act::Pass { ms }),
         3 => Just(Act::Tell),
+        1 => (0..4_usize).prop_map(|later| Act::Watch { later }),
     ]
 }
+
+/// What a watcher knows who came later: what it was shown, and what was told since it joined.
+#[derive(Debug)]
+struct LateWatcher {
+    /// Acts until it is shown who is here.
+    shown_in: usize,
+    /// Told since it joined.
+    heard: Vec<Change>,
+    known: Option<Known>,
+}
+
+impl LateWatcher {
+    fn look(&mut self, room: &RoomPresence) {
+        match self.shown_in.checked_sub(1) {
+            Some(left) => self.shown_in = left,
+            None if self.known.is_none() => self.known = Some(known(room.told(None))),
+            None => {}
+        }
+    }
+
+    /// Takes the changes to what it was shown, some of which that may hold already.
+    fn end(mut self, room: &RoomPresence) -> Known {
+        let mut known = self.known.take().unwrap_or_else(|| known(room.told(None)));
+        for Change { kind, participant, .. } in self.heard {
+            let name = participant.name.to_string();
+            match kind {
+                ChangeKind::Attached | ChangeKind::Updated => {
+                    known.insert(name, (participant.uid, participant.attributes.clone()));
+                }
+                ChangeKind::Detached | ChangeKind::LeaseEnded => {
+                    known.remove(&name);
+                }
+            }
+        }
+        known
+    }
+}
+
+fn known<'a>(participants: impl Iterator<Item = &'a Arc<Attached>>) -> Known {
+    participants.map(|one| (one.name.to_string(), (one.uid, one.attributes.clone()))).collect()
+}
+
+/// Participants by name.
+type Known = BTreeMap<String, (ParticipantUid, BTreeMap<String, String>)>;
 
 /// What a watcher knows who only hears what is told.
 #[derive(Debug, Default)]
 struct Watcher {
-    known: BTreeMap<String, (ParticipantUid, BTreeMap<String, String>)>,
+    known: Known,
     last_batch: Option<Timestamp>,
 }
 
@@ -347,6 +459,7 @@ proptest! {
     ) {
         let mut room = RoomPresence::default();
         let mut watcher = Watcher::default();
+        let mut late: Vec<LateWatcher> = Vec::new();
         let mut now = START;
         let mut fresh = 0;
         // The last sign of life of each participant, and its lease.
@@ -386,16 +499,26 @@ proptest! {
                 Act::Pass { ms } => now = now.plus_ms(ms),
                 Act::Tell => {
                     room.expire(now);
-                    watcher.hear(now, room.changes(now));
+                    let changes = room.changes(now);
+                    late.iter_mut().for_each(|late| late.heard.extend(changes.iter().cloned()));
+                    watcher.hear(now, changes);
                 }
+                Act::Watch { later } => late.push(LateWatcher { shown_in: later, heard: Vec::new(), known: None }),
             }
+            prop_assert_eq!(&watcher.known, &known(room.told(None)), "shown is what was told");
+            late.iter_mut().for_each(|late| late.look(&room));
             check(&room, now, &signs)?;
         }
         now = now.plus_ms(BATCH_INTERVAL_MS);
         room.expire(now);
-        watcher.hear(now, room.changes(now));
-        let present = room.present(now).map(|one| (one.name.to_string(), (one.uid, one.attributes.clone())));
-        prop_assert_eq!(&watcher.known, &present.collect());
+        let changes = room.changes(now);
+        late.iter_mut().for_each(|late| late.heard.extend(changes.iter().cloned()));
+        watcher.hear(now, changes);
+        let present = known(room.present(now, None));
+        prop_assert_eq!(&watcher.known, &present);
+        for late in late {
+            prop_assert_eq!(&late.end(&room), &present, "a watcher that came later");
+        }
         prop_assert!(room.untold.is_empty());
     }
 }
@@ -406,7 +529,7 @@ fn check(
     signs: &HashMap<ParticipantUid, (Timestamp, u64)>,
 ) -> Result<(), TestCaseError> {
     let mut sessions = HashSet::new();
-    for attached in room.present(now) {
+    for attached in room.present(now, None) {
         let (sign, lease_ms) = signs[&attached.uid];
         prop_assert!(now < sign.plus_ms(lease_ms + RENEWAL_GRAIN_MS), "a ghost: {attached:?} at {now:?}");
         if let Some(session) = attached.session {

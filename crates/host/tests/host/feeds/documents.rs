@@ -88,7 +88,7 @@ async fn a_slow_reader_of_a_document_comes_to_the_same_text() {
         while !merging.has(&author) {
             match stream.next().await.unwrap().body.unwrap() {
                 Body::EventBatch(batch) => merging.take(batch.events().unwrap()),
-                Body::Gap(gap) => assert!(gap.dropped_count > 0, "{gap:?}"),
+                // No gap either: what was missed comes from storage.
                 other => panic!("{other:?}"),
             }
         }

@@ -104,6 +104,92 @@ async fn a_reply_waits_for_the_events_before_it_however_slowly_they_are_read() {
     assert!(own.posted(2).await > *others.last().unwrap());
 }
 
+#[tokio::test]
+async fn a_kept_outcome_waits_for_the_subscriptions_that_are_taken_up_again() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let [mut own, mut other] = [ada.begin("lab").await.unwrap(), ada.begin("lab").await.unwrap()];
+    let others = other.post_many(1..=900, 3_500).await;
+    own.ask(1, post("mine"));
+    let revision = own.posted(1).await;
+    let later = other.post_many(901..=910, 10).await;
+
+    // As a gateway does that lost the reply together with the host.
+    let mut resumed = ada.resume("lab", own.token(), 1).await.unwrap();
+    resumed.ask_of(0, 1, subscribe(LOG, others[0]));
+    resumed.ask_of(0, 2, subscribe(LAB, others[0]));
+    resumed.ask_of(0, 3, subscribe(LOG, 1_000_000));
+    resumed.ask(1, post("mine"));
+    let mut seen = [Vec::new(), Vec::new()];
+    let answered = loop {
+        let frame = resumed.next().await.unwrap();
+        match frame.body.unwrap() {
+            Body::EventBatch(batch) => {
+                let events = batch.events().unwrap();
+                let messages = events.iter().filter(|event| is_message(event)).map(|event| event.revision);
+                seen[frame.subscription as usize - 1].extend(messages);
+            }
+            Body::Live(_) => {}
+            Body::Status(_) => assert_eq!((frame.reply_to, frame.subscription), (0, 3), "a failure holds nothing up"),
+            Body::PostMessage(_) => break (frame.reply_to, frame.revision),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(answered, (1, revision));
+    for seen in seen {
+        let due: Vec<_> = seen.into_iter().filter(|seen| *seen <= revision).collect();
+        assert_eq!(due.len(), others.len() - 1, "the reply came too early");
+        assert_eq!(due, others[1..]);
+    }
+    assert!(revision < later[0]);
+}
+
+#[tokio::test]
+async fn a_subscription_that_cannot_be_taken_up_again_holds_no_reply_up() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let mut session = ada.begin("lab").await.unwrap();
+    session.ask_of(0, 1, subscribe(LOG, 1_000_000));
+    session.ask(1, post("mine"));
+    assert_eq!(session.ended(1).await, ErrorReason::CursorAhead);
+    session.posted(1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_gets_its_reply_behind_a_subscription_that_is_taken_up_again() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let (_, _, ada) = cluster.with_room("lab", "ada").await;
+    let [mut session, mut other] = [ada.begin("lab").await.unwrap(), ada.begin("lab").await.unwrap()];
+    // More than finds places: the reply waits for a client that does not read, and other frames behind it.
+    let others = other.post_many(1..=900, 3_500).await;
+    session.ask_of(0, 1, subscribe(LOG, 0));
+    session.ask(1, post("mine"));
+    session.ask(2, get_room());
+    session.ask(3, post("mine too"));
+    // Somebody else has both before the session reads anything.
+    let mut reader = ada.begin("lab").await.unwrap();
+    let upto = others.last().unwrap() + 2;
+    if reader.follow(1, 1, LOG, *others.last().unwrap()).await.len() < 2 {
+        reader.events_until(1, upto).await;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < others.len() {
+        match session.next().await.unwrap().body.unwrap() {
+            Body::EventBatch(batch) => seen.extend(revisions(&batch.events().unwrap())),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, others);
+    let mut replies = Vec::new();
+    while replies.len() < 3 {
+        let frame = session.next().await.unwrap();
+        if !matches!(frame.body, Some(Body::Live(_) | Body::EventBatch(_))) {
+            replies.push(frame.reply_to);
+        }
+    }
+    assert_eq!(replies, [1, 2, 3]);
+}
+
 fn get_room() -> Asked {
     Asked::GetRoom(v1::GetRoomRequest { name: LAB.into(), ..Default::default() })
 }
