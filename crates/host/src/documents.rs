@@ -142,6 +142,6 @@ pub fn vector(state_vector: &[u8]) -> Result<Clocks, Fault> {
     }
     decode_state_vector(state_vector).map_err(|reason| {
         let reason = reason.to_string();
-        Fault::field_invalid("state_vector", reason.strip_prefix("state vector ").unwrap_or(&reason))
+        Fault::update_invalid("state_vector", reason.strip_prefix("state vector ").unwrap_or(&reason))
     })
 }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::ENVELOPE_BYTES;
+
 /// Frames and bytes that may wait to be sent beyond the window. A caller that runs further ahead gets errors: it does
 /// not watch its replies.
 const MAX_QUEUED_FRAMES: usize = 16_384;
@@ -121,7 +123,10 @@ impl<R> Window<R> {
         };
         let body = pending.body.clone();
         if class == FrameClass::Durable {
-            let fits = self.in_window < self.limits.frames && self.in_window_bytes + body.len() <= self.limits.bytes;
+            // The cluster counts whole frames.
+            let envelopes = (self.in_window + 1) * ENVELOPE_BYTES;
+            let bytes = self.in_window_bytes + body.len() + envelopes;
+            let fits = self.in_window < self.limits.frames && bytes <= self.limits.bytes;
             if !fits && self.in_window > 0 {
                 return None;
             }
@@ -292,11 +297,18 @@ mod tests {
 
     #[test]
     fn one_frame_over_the_byte_limit_goes_alone() {
-        let mut window = Window::new(WindowLimits { frames: 10, bytes: 15 });
+        let mut window = Window::new(WindowLimits { frames: 10, bytes: 15 + 2 * ENVELOPE_BYTES });
         fill(&mut window, &[Durable; 2]);
         assert_eq!(sent(&mut window), [1]);
         window.answer(1);
         assert_eq!(sent(&mut window), [2]);
+    }
+
+    #[test]
+    fn envelopes_count_as_the_cluster_counts_them() {
+        let mut window = Window::new(WindowLimits { frames: 10, bytes: 30 + 2 * ENVELOPE_BYTES });
+        fill(&mut window, &[Durable; 3]);
+        assert_eq!(sent(&mut window), [1, 2]);
     }
 
     #[test]
