@@ -1,7 +1,7 @@
 //! Clients that edit a document at the same time, each with a replica of its own.
 //!
-//! An [`Editor`] types through a session and merges what the document's subscription brings; a [`Reader`] only merges. A
-//! replica merges by the protocol alone: updates, states in parts, and at `Live` the pushing of what the host lacks.
+//! An author types through a session and merges what the document's subscription brings; a reader only merges. Both go by
+//! the protocol alone: updates, states in parts, `Live`.
 
 use std::collections::VecDeque;
 use std::time::Duration;

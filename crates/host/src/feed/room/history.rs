@@ -5,7 +5,7 @@
 //! lowest next revision is read on. Each step reads from one view of the store, so a compaction cannot fall between a
 //! document's header and its updates; between steps nothing is held but positions and a little that was read ahead.
 //!
-//! Cost: once a history, a look at each document and queue of the room; then a read for each [`AHEAD_UPDATES`] updates of
+//! Cost: once a history, a look at each document and queue of the room; then a read for each 64 updates of
 //! a document, or for each update where those of very many documents alternate.
 
 mod documents;
