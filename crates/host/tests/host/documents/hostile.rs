@@ -99,7 +99,7 @@ async fn a_state_vector_that_claims_2_27_clients_is_refused() {
     for vector in [&[0x80, 0x80, 0x80, 0x40, 1, 1][..], &[1], &[0xff; 20], &[2, 1, 1, 1, 1]] {
         let request =
             v1::OpenDocumentRequest { name: NOTES.into(), state_vector: vector.to_vec().into(), ..Default::default() };
-        assert_eq!(refusal(ada.open_document(request).await), ErrorReason::FieldInvalid, "{vector:?}");
+        assert_eq!(refusal(ada.open_document(request).await), ErrorReason::UpdateInvalid, "{vector:?}");
     }
     ada.read_document(NOTES).await;
 }
