@@ -23,7 +23,11 @@ fn start_logging(filter: &str) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .try_init()
-        .map_err(|reason| anyhow!("logging cannot be started: {reason}"))
+        .map_err(|reason| anyhow!("logging cannot be started: {reason}"))?;
+    if let Some(injected) = conclave_faults::announce() {
+        tracing::warn!("{injected}");
+    }
+    Ok(())
 }
 
 /// Completes on SIGTERM or SIGINT.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use conclave_storage::{
-    Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
 };
 use parking_lot::Mutex;
 use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, Options, ReadOptions, Snapshot, WriteOptions};
@@ -32,6 +32,7 @@ pub struct RocksEngine {
     state_prefix_bytes: usize,
     write_options: WriteOptions,
     synced: Mutex<SyncedSequence>,
+    damage: Arc<Damage>,
     syncs: AtomicU64,
     wal_bytes: AtomicU64,
     /// By family.
@@ -49,9 +50,9 @@ impl RocksEngine {
     ///
     /// Fails with [`EngineError::Damaged`] when the database lost writes that were synced; such a folder must not be
     /// used again, and the node's replicas need new ids.
-    pub fn open(folder: &Path, options: RocksOptions) -> Result<Self, EngineError> {
+    pub fn open(folder: &Path, options: RocksOptions, damage: Arc<Damage>) -> Result<Self, EngineError> {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        Self::open_with(folder, &options, &options.database(&cache), &cache)
+        Self::open_with(folder, &options, &options.database(&cache), &cache, damage)
     }
 
     fn open_with(
@@ -59,6 +60,7 @@ impl RocksEngine {
         options: &RocksOptions,
         database: &Options,
         cache: &Cache,
+        damage: Arc<Damage>,
     ) -> Result<Self, EngineError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| EngineError::Open(format!("cannot create {}: {error}", folder.display())))?;
@@ -73,6 +75,7 @@ impl RocksEngine {
             state_prefix_bytes: options.state_prefix_bytes,
             write_options,
             synced: Mutex::new(synced),
+            damage,
             syncs: AtomicU64::new(0),
             wal_bytes: AtomicU64::new(0),
             written: Default::default(),
@@ -169,6 +172,10 @@ impl Engine for RocksEngine {
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
         Arc::new(RocksView(PinnedSnapshot::new(self, |engine| engine.db.snapshot())))
+    }
+
+    fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     fn stats(&self) -> EngineStats {
@@ -310,7 +317,7 @@ mod tests {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut database = options.database(&cache);
         database.enable_statistics();
-        let engine = RocksEngine::open_with(folder.path(), &options, &database, &cache).unwrap();
+        let engine = RocksEngine::open_with(folder.path(), &options, &database, &cache, Damage::unattended()).unwrap();
         for round in 0..3u64 {
             let mut batch = WriteBatch::new();
             batch.put(Family::Log, b"key", b"value");

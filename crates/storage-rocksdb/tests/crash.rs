@@ -8,12 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use conclave_storage::{Engine, EngineError, EngineView, Family, WriteBatch};
+use conclave_storage::{Damage, Engine, EngineError, EngineView, Family, WriteBatch};
 use conclave_storage_rocksdb::{RocksEngine, RocksOptions};
 use tempfile::TempDir;
 
 fn open(folder: &Path) -> Result<RocksEngine, EngineError> {
-    RocksEngine::open(folder, RocksOptions::default())
+    RocksEngine::open(folder, RocksOptions::default(), Damage::unattended())
 }
 
 /// Writes `number` to two families at once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::WriteBatch;
+use crate::{Damage, WriteBatch};
 
 /// A separate key space with its own memory and compaction; all share one write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +70,9 @@ pub trait Engine: EngineView + 'static {
 
     /// A view that later writes do not change. Holding one for long keeps old data on disk.
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView>;
+
+    /// Where whoever reads this store reports what cannot be what was written. The engine itself reports what it finds.
+    fn damage(&self) -> &Damage;
 
     /// Counters since the engine was opened.
     fn stats(&self) -> EngineStats;

@@ -5,9 +5,11 @@
 //! This crate must not know Raft, rooms or gRPC. Start with [`engine`].
 
 pub mod batch;
+pub mod damage;
 pub mod engine;
 pub mod memory;
 
 pub use batch::{Operation, Operations, WriteBatch};
+pub use damage::Damage;
 pub use engine::{Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Pairs};
 pub use memory::MemoryEngine;

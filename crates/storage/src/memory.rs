@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
 };
 
 /// Pairs that a scan copies under one lock: enough that the lock costs little, few enough that writers hardly wait.
@@ -24,9 +24,15 @@ const SCAN_CHUNK: usize = 128;
 
 /// An [`Engine`] whose disk is memory: data lives as long as the engine, and [`crash`](MemoryEngine::crash) takes
 /// away what was not synced.
-#[derive(Default)]
 pub struct MemoryEngine {
     store: Mutex<Store>,
+    damage: Arc<Damage>,
+}
+
+impl Default for MemoryEngine {
+    fn default() -> Self {
+        MemoryEngine { store: Mutex::default(), damage: Damage::unattended() }
+    }
 }
 
 impl MemoryEngine {
@@ -96,6 +102,10 @@ impl Engine for MemoryEngine {
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
         let moment = self.store.lock().pin();
         Arc::new(MemoryView { engine: self, moment })
+    }
+
+    fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// Table bytes are 0: there are no tables.

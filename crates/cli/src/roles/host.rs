@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use conclave_cluster::{ClusterOptions, ClusterToken, DataFolder, FoundingOptions, Origin};
 use conclave_host::{Host, HostOptions, HostParts};
 use conclave_raft::RaftOptions;
+use conclave_storage::Damage;
 use conclave_storage_rocksdb::{RocksEngine, RocksOptions};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -95,7 +96,7 @@ pub(super) async fn start(
          folder as a new node",
         store.display()
     );
-    let engine = RocksEngine::open(&store, RocksOptions::default())
+    let engine = RocksEngine::open(&store, RocksOptions::default(), Damage::unattended())
         .with_context(|| format!("the store in {} cannot be opened", store.display()))?;
     let options = HostOptions {
         cluster: ClusterOptions {

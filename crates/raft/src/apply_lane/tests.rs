@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use conclave_storage::{EngineStats, KeyRange, MemoryEngine, Pairs};
+use conclave_storage::{Damage, EngineStats, KeyRange, MemoryEngine, Pairs};
 use futures::{FutureExt, stream};
 use openraft::entry::RaftEntry as _;
 use openraft::storage::RaftStateMachine;
@@ -237,6 +237,10 @@ impl Engine for Failing {
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
         self.engine.clone().snapshot()
+    }
+
+    fn damage(&self) -> &Damage {
+        self.engine.damage()
     }
 
     fn stats(&self) -> EngineStats {

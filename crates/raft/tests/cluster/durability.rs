@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_raft::{Group, ProposeError, RaftNode, RaftOptions, Step};
 use conclave_storage::{
-    Engine, EngineError, EngineStats, EngineView, Family, KeyRange, MemoryEngine, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, KeyRange, MemoryEngine, Pairs, WriteBatch,
 };
 use tokio::task::JoinHandle;
 
@@ -129,6 +129,10 @@ impl Engine for FailingSync {
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
         self.engine.clone().snapshot()
+    }
+
+    fn damage(&self) -> &Damage {
+        self.engine.damage()
     }
 
     fn stats(&self) -> EngineStats {

@@ -11,8 +11,9 @@ pub const FORBIDDEN_IN_PURE: [&str; 9] =
 pub const STORE: &str = "librocksdb-sys";
 
 /// Crates that run under simulated time and network, where threads of a C++ library cannot follow.
-pub const SIMULATED: [&str; 14] = [
+pub const SIMULATED: [&str; 15] = [
     "conclave-types",
+    "conclave-faults",
     "conclave-room",
     "conclave-document",
     "conclave-placement",
@@ -29,26 +30,35 @@ pub const SIMULATED: [&str; 14] = [
 ];
 
 /// Which of our crates each crate may use. From the inside out; a crate that is not here may not exist.
-pub const EDGES: [(&str, &[&str]); 16] = [
+pub const EDGES: [(&str, &[&str]); 17] = [
     ("conclave-types", &[]),
+    ("conclave-faults", &[]),
     ("conclave-room", &["conclave-types"]),
     ("conclave-document", &["conclave-types"]),
     ("conclave-placement", &["conclave-types"]),
     ("conclave-storage", &["conclave-types"]),
-    ("conclave-storage-rocksdb", &["conclave-storage", "conclave-types"]),
+    ("conclave-storage-rocksdb", &["conclave-storage", "conclave-types", "conclave-faults"]),
     ("conclave-proto", &["conclave-types", "conclave-room"]),
     ("conclave-auth", &["conclave-types", "conclave-proto"]),
-    ("conclave-raft", &["conclave-types", "conclave-storage", "conclave-proto"]),
+    ("conclave-raft", &["conclave-types", "conclave-faults", "conclave-storage", "conclave-proto"]),
     ("conclave-transport", &["conclave-types", "conclave-proto", "conclave-raft"]),
     ("conclave-client", &["conclave-types", "conclave-proto"]),
     (
         "conclave-cluster",
-        &["conclave-types", "conclave-placement", "conclave-proto", "conclave-storage", "conclave-raft"],
+        &[
+            "conclave-types",
+            "conclave-faults",
+            "conclave-placement",
+            "conclave-proto",
+            "conclave-storage",
+            "conclave-raft",
+        ],
     ),
     (
         "conclave-host",
         &[
             "conclave-types",
+            "conclave-faults",
             "conclave-room",
             "conclave-document",
             "conclave-placement",
@@ -68,6 +78,7 @@ pub const EDGES: [(&str, &[&str]); 16] = [
         "conclave-cli",
         &[
             "conclave-types",
+            "conclave-faults",
             "conclave-room",
             "conclave-placement",
             "conclave-proto",
