@@ -150,7 +150,10 @@ impl Peer {
                 Some(_) => self.node.options.snapshot_timeout,
                 None => self.node.options.snapshot_part_timeout,
             };
-            self.node.snapshot_pace.take(part.pairs.len()).await;
+            // The first part asks whether the peer takes any: while it is busy that is often in vain.
+            if part.sequence > 0 {
+                self.node.snapshot_pace.take(part.pairs.len()).await;
+            }
             let part = part_to_wire(part, vote, transfer, &meta);
             let answer = self.call(Lane::Snapshot, kind::SNAPSHOT_PART, part, deadline).await;
             let answer: proto::RaftSnapshotResponse =
