@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use conclave_faults::{Point, reached};
 use conclave_storage::{Engine, EngineError, Family, WriteBatch};
 use conclave_types::GroupId;
 use futures::{Stream, StreamExt};
@@ -135,6 +136,7 @@ impl Applier {
             self.put_membership(&mut writes);
         }
         self.engine.write(writes).map_err(ApplyError::Write)?;
+        reached(Point::Applied);
         drop(lane);
         if !committed.is_empty() {
             self.machine.get_mut().written();

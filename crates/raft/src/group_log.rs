@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use conclave_faults::{Bug, Point, planted, reached};
 use conclave_storage::{Engine, EngineError, Family, WriteBatch};
 use conclave_types::GroupId;
 use parking_lot::Mutex;
@@ -71,7 +72,8 @@ impl GroupLog {
         let committed = position(keys::committed(group))?;
         let key = keys::vote(group);
         let vote = engine.get(Family::Log, &key)?.map(|value| keys::decode_vote(&key, value)).transpose()?;
-        let newest = engine.scan_back(Family::Log, keys::all_entries(group)).next().transpose()?;
+        let forgotten = usize::from(planted(Bug::DropLastEntry));
+        let newest = engine.scan_back(Family::Log, keys::all_entries(group)).nth(forgotten).transpose()?;
         let newest = newest.map(|(key, value)| keys::decode_entry(&key, value)).transpose()?;
         let last = newest.map(|entry| entry.log_id).or(purged);
         let state = LogState {
@@ -109,7 +111,7 @@ impl GroupLog {
         let key = keys::vote(self.group);
         let value = keys::encode_vote(&key, &vote);
         batch.put(Family::Log, key, value);
-        self.queue.write_durably(batch, None).await?;
+        self.queue.write_vote(batch).await?;
         self.state.lock().vote = Some(vote);
         Ok(())
     }
@@ -135,7 +137,7 @@ impl GroupLog {
             (batch, state.end())
         };
         let log_end = Some((self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge) }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge), is_vote: false }).await
     }
 
     fn take_in(&self, state: &mut LogState, entries: impl IntoIterator<Item = Entry>) -> WriteBatch {
@@ -213,7 +215,9 @@ impl GroupLog {
         self.delete_entries(&mut batch, from, old_end.min(to.index + 1));
         // Past the end of the log the purge also moves the end.
         let log_end = (end > old_end).then(|| (self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: None }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: None, is_vote: false }).await?;
+        reached(Point::PurgeQueued);
+        Ok(())
     }
 
     fn delete_entries(&self, batch: &mut WriteBatch, from: u64, to: u64) {
