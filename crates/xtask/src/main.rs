@@ -10,6 +10,7 @@ mod checkout;
 mod checks;
 mod layering;
 mod links;
+mod mutations;
 mod setup;
 mod sizes;
 mod tally;
@@ -29,6 +30,7 @@ cargo xtask <task>
   test [filter]  run every test; the last line is `N passed, N failed`
   ci             check format, lints, documentation, layering, descriptor, sample configuration and links; writes nothing
   fix            rewrite what `ci` checks and a tool can mend
+  mutations      plant seven bugs, one at a time, and see that the suites catch each
   bench [what]   build, then run the load generator; arguments go to it
   setup          install what the build lacks; every other task does this first
 
@@ -58,6 +60,7 @@ fn run() -> Result<ExitCode> {
         }
         "ci" => checks::check(&prepared()?),
         "fix" => checks::fix(&prepared()?),
+        "mutations" => mutations::run(&prepared()?),
         "bench" => bench(&prepared()?, &rest),
         "setup" => {
             prepared()?;
