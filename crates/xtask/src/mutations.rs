@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bounded::{self, End};
 use crate::cargo::{Artifacts, Build, Cargo, TestExecutable, parse_artifacts};
+use crate::long_run::{REPORTS, commit, printed};
 use crate::test_run::{Binaries, test_command};
 
 /// What a suite writes in front of a broken promise, as `conclave_tests::violation` does.
@@ -118,18 +119,12 @@ fn run_suite(suite: &TestExecutable, binaries: Binaries<'_>, planted: Option<(&s
 }
 
 fn write_report(cargo: &Cargo, findings: &str) -> Result<()> {
-    let (date, commit) = (said_by("date", &["-u", "+%F"])?, said_by("git", &["rev-parse", "--short", "HEAD"])?);
-    let folder = cargo.root().join("tests/reports");
+    let (date, commit) = (printed(Command::new("date").args(["-u", "+%Y-%m-%d"]))?, commit(cargo.root())?);
+    let folder = cargo.root().join(REPORTS);
     std::fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{date}-mutations.md"));
-    let text = format!("# Mutation check\n\n{date}, commit {commit}, `cargo xtask mutations`.\n\n{findings}");
+    let text = format!("# mutations, {date}\n\n`cargo xtask mutations`\n\n- commit: {commit}\n\n{findings}");
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     println!("written to {}", path.display());
     Ok(())
-}
-
-fn said_by(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
-    ensure!(output.status.success(), "{program} failed");
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
