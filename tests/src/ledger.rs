@@ -1,191 +1,164 @@
-//! A queue whose sender remembers what was acknowledged.
+//! A steady load whose every acknowledgement is written down, and the comparison of that book with the cluster.
 //!
-//! Items are sent one after the other, each with a request id and until it is acknowledged. So in the end the queue must
-//! hold exactly the items that were sent: one that is missing was lost, one that is there twice was applied twice, and
-//! one that nobody sent is a phantom.
+//! Each room has a writer, which posts numbered messages and sends numbered items through a session, and a reader, which
+//! asks for the room's revision. A body can be made again from its number, so what comes back is compared byte by byte.
+//! What was not answered is *unknown*: it may be there, once, or not. Bounded by its pace.
+//!
+//! Held by [`Ledger::compare`]: an acknowledged message stands at its revision and an acknowledged item at its place;
+//! nothing is there that nobody wrote, or twice; acknowledged numbers ascend with their revisions; an item that was
+//! acknowledged as done never comes again; no read is older than an acknowledgement before it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod account;
+mod book;
+mod writer;
 
-use anyhow::{Context, Result};
-use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
 use conclave_client::Client;
-use conclave_proto::v1::{Delivery, NewItem, ReceiveItemsRequest, SendItemsRequest};
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use conclave_proto::v1::{CreateRoomRequest, ErrorReason, GetRoomRequest};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, POLL, eventually};
-use crate::promise;
+pub use self::account::Account;
+use self::book::Book;
+use crate::cluster::{POLL, eventually};
 
-/// Longer than any fault of a test.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
-/// One attempt to send, after which the same request is sent again.
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// Items of one answer.
-const PAGE: u32 = 64;
+/// Between two reads of one room.
+const READ_EVERY: Duration = Duration::from_millis(100);
+/// A read that takes longer is given up; it says nothing.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
 pub struct Ledger {
     client: Client,
-    queue: String,
-    /// Bodies of acknowledged items, in the order they were sent.
-    sent: Vec<Bytes>,
+    books: Vec<Shelf>,
+    /// By book: the last number that was asked for when somebody began to wait.
+    marks: Vec<u64>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<Result<()>>,
 }
 
-/// A ledger that is being sent from.
-pub struct Sending {
-    acknowledged: Arc<AtomicUsize>,
-    taken_back: oneshot::Sender<()>,
-    task: JoinHandle<Result<Ledger>>,
-}
-
-impl Sending {
-    /// Waits until so many more items are acknowledged.
-    pub async fn progress(&self, items: usize) -> Result<()> {
-        let wanted = self.acknowledged.load(Ordering::SeqCst) + items;
-        let look = || async {
-            let acknowledged = self.acknowledged.load(Ordering::SeqCst);
-            anyhow::ensure!(acknowledged >= wanted, "{acknowledged} items are acknowledged, {wanted} are waited for");
-            Ok(())
-        };
-        eventually("acknowledged items", look).await
-    }
-
-    /// Finishes the item that is on its way, and returns the ledger.
-    pub async fn take_back(self) -> Result<Ledger> {
-        // A task that failed has closed its end; its error is what comes next.
-        let _ = self.taken_back.send(());
-        self.task.await?
-    }
-}
+/// A book with those who write and read in it.
+type Shelf = Arc<Mutex<Book>>;
 
 impl Ledger {
-    /// Waits until the cluster serves, and creates the room.
-    pub async fn open(cluster: &Cluster, room: &str) -> Result<Ledger> {
-        let client = cluster.client_with_room("sender", room).await?;
-        Ok(Ledger { client, queue: format!("rooms/{room}/queues/ledger"), sent: Vec::new() })
-    }
-
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    pub fn queue(&self) -> &str {
-        &self.queue
-    }
-
-    pub fn acknowledged(&self) -> usize {
-        self.sent.len()
-    }
-
-    /// Sends so many items, each once the one before is acknowledged.
-    pub async fn send(&mut self, count: usize) -> Result<()> {
-        for _ in 0..count {
-            self.send_body(format!("item {}", self.sent.len()).into()).await?;
+    /// Creates the rooms and begins to write in them.
+    pub async fn open(client: Client, rooms: usize) -> Result<Ledger> {
+        let (stop, stopped) = watch::channel(false);
+        let mut ledger = Ledger { client, books: Vec::new(), marks: Vec::new(), stop, tasks: JoinSet::new() };
+        for index in 0..rooms {
+            let room = format!("rooms/ledger-{index}");
+            create(&ledger.client, &room).await?;
+            let book = Arc::new(Mutex::new(Book::new(room)));
+            ledger.tasks.spawn(writer::write(ledger.client.clone(), book.clone(), stopped.clone()));
+            ledger.tasks.spawn(read(ledger.client.clone(), book.clone(), stopped.clone()));
+            ledger.books.push(book);
         }
-        Ok(())
+        Ok(ledger)
     }
 
-    /// Sends one item until it is acknowledged.
-    pub async fn send_body(&mut self, body: Bytes) -> Result<()> {
-        let request = self.request(body.clone());
-        let until = Instant::now() + ACKNOWLEDGED_WITHIN;
+    /// Names of the rooms, without their collection.
+    pub fn rooms(&self) -> Vec<String> {
+        let name = |book: &Shelf| lock(book).room().trim_start_matches("rooms/").to_owned();
+        self.books.iter().map(name).collect()
+    }
+
+    /// Waits until something that was asked after now is acknowledged in every room, and says how long that took.
+    pub async fn flow(&mut self, within: Duration) -> Result<Duration> {
+        let began = Instant::now();
+        self.marks = self.books.iter().map(|book| lock(book).asked()).collect();
         loop {
-            let reason = match timeout(ATTEMPT, self.client.send_items(request.clone())).await {
-                Ok(Ok(_)) => break,
-                Ok(Err(error)) => anyhow::Error::from(error),
-                Err(_) => anyhow::anyhow!("no answer within {ATTEMPT:?}"),
-            };
-            if Instant::now() > until {
-                return Err(reason.context(format!("item {} is not acknowledged", self.sent.len())));
+            let flows = |(book, mark): (&Shelf, &u64)| lock(book).acknowledged() > *mark;
+            if self.books.iter().zip(&self.marks).all(flows) {
+                return Ok(began.elapsed());
             }
-            sleep(POLL).await;
-        }
-        self.sent.push(body);
-        Ok(())
-    }
-
-    /// Sends by itself from now on, until it is taken back.
-    pub fn keep_sending(mut self) -> Sending {
-        let acknowledged = Arc::new(AtomicUsize::new(self.sent.len()));
-        let (taken_back, mut stop) = oneshot::channel::<()>();
-        let count = acknowledged.clone();
-        let task = tokio::spawn(async move {
-            while stop.try_recv() == Err(TryRecvError::Empty) {
-                self.send(1).await?;
-                count.store(self.sent.len(), Ordering::SeqCst);
+            if let Some(ended) = self.tasks.try_join_next() {
+                ended.context("a writer or reader panicked")??;
+                bail!("a writer or reader has ended");
             }
-            Ok(self)
-        });
-        Sending { acknowledged, taken_back, task }
-    }
-
-    /// Makes one attempt to send one item; whether it was acknowledged in time.
-    pub async fn try_send(&mut self, body: Bytes, within: Duration) -> bool {
-        let request = self.request(body.clone());
-        let acknowledged = matches!(timeout(within, self.client.send_items(request)).await, Ok(Ok(_)));
-        if acknowledged {
-            self.sent.push(body);
-        }
-        acknowledged
-    }
-
-    fn request(&self, body: Bytes) -> SendItemsRequest {
-        let items = vec![NewItem { body, ..Default::default() }];
-        let request_id = format!("item-{}", self.sent.len());
-        SendItemsRequest { parent: self.queue.clone(), items, request_id, ..Default::default() }
-    }
-
-    /// Receives all that the queue holds and compares it with what was acknowledged. Items in `unknown` may be there
-    /// or not: nobody was told what became of them.
-    pub async fn settle(self, unknown: &[Bytes]) -> Result<()> {
-        let held: Vec<Bytes> = self.receive_all().await?.into_iter().map(|delivery| delivery.body).collect();
-        for (number, body) in self.sent.iter().enumerate() {
-            let copies = held.iter().filter(|held| *held == body).count();
-            promise!(copies > 0, "acknowledged item {number} of {} is lost", self.sent.len());
-            promise!(copies == 1, "item {number} was sent once and is there {copies} times");
-        }
-        for body in &held {
-            let is_known = self.sent.contains(body) || unknown.contains(body);
-            promise!(is_known, "the queue holds an item that nobody sent: {:?}", &body[..body.len().min(80)]);
-        }
-        let in_order = held.iter().filter(|body| self.sent.contains(body)).eq(&self.sent);
-        promise!(in_order, "items are not in the order in which they were acknowledged");
-        Ok(())
-    }
-
-    async fn receive_all(&self) -> Result<Vec<Delivery>> {
-        let mut deliveries = Vec::new();
-        for page in 0.. {
-            let page = self.receive_page(page).await?;
-            if page.is_empty() {
-                break;
+            if began.elapsed() > within {
+                let rooms = self.books.iter().zip(&self.marks).filter(|both| !flows(*both));
+                let rooms: Vec<String> = rooms.map(|(book, _)| lock(book).to_string()).collect();
+                bail!("no write was acknowledged within {within:?} in {}", rooms.join(", "));
             }
-            deliveries.extend(page);
+            tokio::time::sleep(POLL / 5).await;
         }
-        Ok(deliveries)
     }
 
-    /// One answer's worth; the same however often it is asked for.
-    async fn receive_page(&self, number: u32) -> Result<Vec<Delivery>> {
-        let request = ReceiveItemsRequest {
-            parent: self.queue.clone(),
-            max_items: PAGE,
-            lease: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
-            request_id: format!("page-{number}"),
-            ..Default::default()
-        };
-        let until = Instant::now() + ACKNOWLEDGED_WITHIN;
-        loop {
-            match timeout(ATTEMPT, self.client.receive_items(request.clone())).await {
-                Ok(Ok(response)) => return Ok(response.deliveries),
-                Ok(Err(error)) if Instant::now() > until => return Err(error).context("the queue cannot be read"),
-                Err(_) if Instant::now() > until => anyhow::bail!("the queue cannot be read in time"),
-                Ok(Err(_)) | Err(_) => sleep(POLL).await,
-            }
+    /// Writes that were asked for after the last call of [`Ledger::flow`] began, and acknowledged since.
+    pub fn acknowledged_since_flow(&self) -> u64 {
+        let since = |(book, mark): (&Shelf, &u64)| lock(book).acknowledged().saturating_sub(*mark);
+        self.books.iter().zip(&self.marks).map(since).sum()
+    }
+
+    /// The highest revision of a room that any answer has told so far.
+    pub fn highest_revision(&self, room: &str) -> Result<u64> {
+        let mut books = self.books.iter().map(|book| lock(book));
+        let book = books.find(|book| book.room().trim_start_matches("rooms/") == room).context("no such room")?;
+        Ok(book.highest_revision())
+    }
+
+    /// Longest time between two acknowledgements of one room since the last call.
+    pub fn longest_pause(&self) -> Duration {
+        self.books.iter().map(|book| lock(book).take_longest_pause()).max().unwrap_or_default()
+    }
+
+    /// Reads all rooms and takes all items, while writing goes on, and compares with what was acknowledged before.
+    /// An error means that the cluster could not be read; losses are in the account.
+    pub async fn compare(&self) -> Result<Account> {
+        let mut sum = Account::default();
+        for book in &self.books {
+            sum += account::of_room(&self.client, book).await.with_context(|| lock(book).to_string())?;
+        }
+        Ok(sum)
+    }
+
+    /// The same, and fails if anything is wrong.
+    pub async fn compare_clean(&self) -> Result<Account> {
+        let account = self.compare().await?;
+        account.check()?;
+        Ok(account)
+    }
+
+    /// Stops writing and waits until everything is answered or given up.
+    pub async fn close(mut self) -> Result<Account> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a writer or reader panicked")??;
+        }
+        self.compare().await
+    }
+}
+
+async fn create(client: &Client, room: &str) -> Result<()> {
+    eventually("a room", || async {
+        match client.create_room(CreateRoomRequest { name: room.into(), ..Default::default() }).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.reason == Some(ErrorReason::RoomExists) => Ok(()),
+            Err(error) => Err(anyhow::Error::from(error)),
+        }
+    })
+    .await
+}
+
+/// Asks again and again how far a room has come: never less far than was acknowledged before the question.
+async fn read(client: Client, book: Shelf, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let name = lock(&book).room().to_owned();
+    let mut turns = tokio::time::interval(READ_EVERY);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = turns.tick() => {}
+        }
+        let known = lock(&book).highest_revision();
+        let question = client.get_room(GetRoomRequest { name: name.clone(), ..Default::default() });
+        if let Ok(Ok(answer)) = tokio::time::timeout(READ_WITHIN, question).await {
+            lock(&book).note_read(known, answer.revision);
         }
     }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use conclave_proto::v1::{
 };
 use conclave_tests::cluster::{Place, eventually, faults_binary, free_address};
 use conclave_tests::faults::{on_site, with_faults};
-use conclave_tests::ledger::Ledger;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
 use conclave_tests::raw::RawClient;
 use conclave_tests::site::{Disks, IMAGE_MIB, Layout, Site};
@@ -64,13 +64,13 @@ fn others(site: &Site, host: usize) -> Vec<usize> {
 fn acknowledged_items_survive_a_power_cut_of_all_hosts() {
     let name = "acknowledged_items_survive_a_power_cut_of_all_hosts";
     with_faults(name, on_images(), &SOUND, async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
         infect(site).await?;
-        ledger.send(30).await?;
+        receipts.send(30).await?;
         let all = [0, 1, 2];
         site.cut_power(&all)?;
         cure_and_start(site, &all)?;
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
@@ -78,19 +78,19 @@ fn acknowledged_items_survive_a_power_cut_of_all_hosts() {
 #[test]
 fn a_leader_alone_acknowledges_nothing() {
     with_faults("a_leader_alone_acknowledges_nothing", plain(), &SOUND, async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
         infect(site).await?;
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         let followers = others(site, leader);
         site.cluster_mut().kill_hosts(&followers)?;
         let lonely = "sent to a leader alone";
-        let acknowledged = ledger.try_send(lonely.into(), Duration::from_secs(1)).await;
+        let acknowledged = receipts.try_send(lonely.into(), Duration::from_secs(1)).await;
         site.kill_host(leader)?;
         cure_and_start(site, &followers)?;
-        ledger.send(1).await?;
+        receipts.send(1).await?;
         eprintln!("the leader alone acknowledged: {acknowledged}");
-        ledger.settle(&[lonely.into()]).await
+        receipts.settle(&[lonely.into()]).await
     });
 }
 
@@ -140,13 +140,13 @@ fn a_replica_without_a_majority_answers_no_read() {
     /// A host that has started answers at once, with a refusal.
     const ASKED_FOR: Duration = Duration::from_secs(4);
     with_faults("a_replica_without_a_majority_answers_no_read", plain(), &SOUND, async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
         let claims = claims(site).await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         let behind = others(site, leader)[0];
         site.kill_host(behind)?;
         let name = "rooms/made-while-it-was-gone".to_owned();
-        ledger.client().create_room(CreateRoomRequest { name: name.clone(), ..Default::default() }).await?;
+        receipts.client().create_room(CreateRoomRequest { name: name.clone(), ..Default::default() }).await?;
         let rest = others(site, behind);
         site.cluster_mut().kill_hosts(&rest)?;
         site.make_buggy(behind);
@@ -200,18 +200,18 @@ async fn claims(site: &Site) -> Result<Vec<u8>> {
 fn a_restarted_leader_never_leads_its_old_term() {
     let slow = [("CONCLAVE_CLUSTER_ELECTION_MIN_MS", "3000"), ("CONCLAVE_CLUSTER_ELECTION_MAX_MS", "4000")];
     with_faults("a_restarted_leader_never_leads_its_old_term", plain(), &slow, async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(5).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(5).await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         let before = terms_led(&site.cluster().host_log(leader))?;
         let last = *before.last().with_context(|| format!("host {leader} leads and has not logged it"))?;
         site.kill_host(leader)?;
         let lived = site.cluster().host_log(leader).len();
         site.start_host(leader)?;
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         let after = terms_led(&site.cluster().host_log(leader)[lived..])?;
         promise!(after.iter().all(|term| *term > last), "a leader of term {last} was restarted and led {after:?}");
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
@@ -230,8 +230,8 @@ fn terms_led(log: &str) -> Result<Vec<u64>> {
 #[test]
 fn the_last_entry_survives_a_power_cut_of_all_hosts() {
     with_faults("the_last_entry_survives_a_power_cut_of_all_hosts", on_images(), &SOUND, async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(20).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(20).await?;
         let all = [0, 1, 2];
         // What was applied is not synced, so the last item is in the log alone.
         site.cut_power(&all)?;
@@ -239,7 +239,7 @@ fn the_last_entry_survives_a_power_cut_of_all_hosts() {
             site.make_buggy(host);
             site.start_host(host)?;
         }
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
@@ -267,12 +267,12 @@ fn a_snapshot_that_changed_on_its_way_is_refused() {
     let site = || Site::start_on(plain(), furnish);
     on_site("a_snapshot_that_changed_on_its_way_is_refused", plain(), site, async |site| {
         let tampering = Tampering::start(site.cluster().host_address(BEHIND), listen.clone())?;
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
         site.kill_host(BEHIND)?;
         for number in 0..GENUINE {
-            ledger.send_body(format!("item {number} is genuine").into()).await?;
+            receipts.send_body(format!("item {number} is genuine").into()).await?;
         }
-        ledger.send(PLAIN).await?;
+        receipts.send(PLAIN).await?;
         tampering.change(CHANGED);
         site.make_buggy(BEHIND);
         site.start_host(BEHIND)?;
@@ -283,7 +283,7 @@ fn a_snapshot_that_changed_on_its_way_is_refused() {
         eventually("a snapshot on its way", changed).await?;
         site.make_leader(BEHIND, ROOM).await?;
         told = Some(tampering.changed());
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
     assert!(told.is_some_and(|changed| changed > 0), "no byte was changed");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use conclave_tests::cluster::eventually;
 use conclave_tests::faults::with_faults;
-use conclave_tests::ledger::Ledger;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Site, damage};
 
 use super::{ROOM, VICTIM, plain};
@@ -15,16 +15,16 @@ use super::{ROOM, VICTIM, plain};
 #[test]
 fn a_torn_end_of_the_log_is_what_a_crash_leaves() {
     with_faults("damage::a_torn_end_of_the_log_is_what_a_crash_leaves", plain(), &[], async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(20).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(20).await?;
         site.kill_host(VICTIM)?;
         let log = newest_log(site)?;
         std::fs::OpenOptions::new().append(true).open(&log)?.write_all(&[0x5a; 11])?;
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         site.start_host(VICTIM)?;
         site.make_leader(VICTIM, ROOM).await?;
         ensure!(damage::store(site.data(VICTIM))?.ends_with("store"), "a torn end was taken for damage");
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
@@ -32,15 +32,15 @@ fn a_torn_end_of_the_log_is_what_a_crash_leaves() {
 #[test]
 fn a_host_whose_log_is_corrupt_is_rebuilt() {
     with_faults("damage::a_host_whose_log_is_corrupt_is_rebuilt", plain(), &[], async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(50).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(50).await?;
         site.kill_host(VICTIM)?;
         corrupt(site)?;
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         site.start_host(VICTIM)?;
         replaced(site).await?;
         site.make_leader(VICTIM, ROOM).await?;
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
@@ -48,19 +48,19 @@ fn a_host_whose_log_is_corrupt_is_rebuilt() {
 #[test]
 fn a_condemned_store_stays_condemned() {
     with_faults("damage::a_condemned_store_stays_condemned", plain(), &[], async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(50).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(50).await?;
         site.kill_host(VICTIM)?;
         corrupt(site)?;
         site.arm(VICTIM, "store-condemned");
         site.start_host(VICTIM)?;
         site.stopped(VICTIM).await?;
         site.kill_host(VICTIM)?;
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         site.start_disarmed(VICTIM)?;
         replaced(site).await?;
         site.make_leader(VICTIM, ROOM).await?;
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 

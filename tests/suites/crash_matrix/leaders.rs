@@ -7,7 +7,7 @@ use conclave_client::Session;
 use conclave_proto::v1::{NewItem, ReceiveItemsRequest, SendItemsRequest};
 use conclave_tests::cluster::eventually;
 use conclave_tests::faults::with_faults;
-use conclave_tests::ledger::Ledger;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
 use conclave_tests::site::{Layout, Wires};
 use tokio::time::timeout;
@@ -18,8 +18,8 @@ use super::{ROOM, VICTIM, plain, stopped_leading};
 #[test]
 fn who_sends_again_finds_the_kept_outcome() {
     with_faults("leaders::who_sends_again_finds_the_kept_outcome", plain(), &[], async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
-        let sending = stopped_leading(site, ledger, "applied:40").await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let sending = stopped_leading(site, receipts, "applied:40").await?;
         site.kill_host(VICTIM)?;
         sending.progress(10).await?;
         site.start_disarmed(VICTIM)?;
@@ -65,9 +65,9 @@ fn a_deposed_leader_ends_its_streams_itself() {
     const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
     let layout = Layout { wires: Wires::Namespaces, ..plain() };
     with_faults("leaders::a_deposed_leader_ends_its_streams_itself", layout, &[], async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
-        ledger.send(5).await?;
-        let session = Session::open(ledger.client(), &format!("rooms/{ROOM}")).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        receipts.send(5).await?;
+        let session = Session::open(receipts.client(), &format!("rooms/{ROOM}")).await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         site.network()?.isolate_from_peers(leader)?;
         let items = vec![NewItem { body: "through the session".into(), ..Default::default() }];
@@ -80,9 +80,9 @@ fn a_deposed_leader_ends_its_streams_itself() {
             site.cluster().host_log(leader).contains("leadership ended"),
             "a leader without peers goes on leading"
         );
-        ledger.send(5).await?;
+        receipts.send(5).await?;
         site.heal()?;
         session.close().await;
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }

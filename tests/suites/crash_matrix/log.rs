@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use conclave_tests::faults::with_faults;
-use conclave_tests::ledger::Ledger;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::site::Site;
 
 use super::{ALL, ROOM, SHORT_LOG, VICTIM, on_images, stopped_following, stopped_leading};
@@ -11,8 +11,8 @@ use super::{ALL, ROOM, SHORT_LOG, VICTIM, on_images, stopped_following, stopped_
 #[test]
 fn an_entry_that_was_not_synced_may_vanish() {
     with_faults("log::an_entry_that_was_not_synced_may_vanish", on_images(), &[], async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
-        let sending = stopped_leading(site, ledger, "log-written:40").await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let sending = stopped_leading(site, receipts, "log-written:40").await?;
         site.cut_power(&[VICTIM])?;
         sending.progress(10).await?;
         site.start_disarmed(VICTIM)?;
@@ -25,8 +25,8 @@ fn an_entry_that_was_not_synced_may_vanish() {
 #[test]
 fn an_entry_that_was_synced_counts_after_the_restart() {
     with_faults("log::an_entry_that_was_synced_counts_after_the_restart", on_images(), &[], async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
-        let sending = stopped_following(site, ledger, "log-synced:40").await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let sending = stopped_following(site, receipts, "log-synced:40").await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         let third = ALL.into_iter().filter(|host| ![VICTIM, leader].contains(host));
         site.cut_power(&[VICTIM])?;
@@ -42,28 +42,28 @@ fn an_entry_that_was_synced_counts_after_the_restart() {
 #[test]
 fn a_vote_that_was_not_synced_was_never_given() {
     with_faults("log::a_vote_that_was_not_synced_was_never_given", on_images(), &[], async |site| {
-        let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
+        let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
         site.make_leader(ALL[1], ROOM).await?;
-        ledger.send(10).await?;
+        receipts.send(10).await?;
         site.restart_armed(VICTIM, "vote-written")?;
-        ledger.send(10).await?;
+        receipts.send(10).await?;
         let leader = site.cluster().leader_of(ROOM).await?;
         site.kill_host(leader)?;
         // Without the leader nobody is elected unless the victim votes.
         site.stopped(VICTIM).await?;
         site.cut_power(&[VICTIM])?;
         site.start_disarmed(VICTIM)?;
-        ledger.send(10).await?;
+        receipts.send(10).await?;
         site.start_host(leader)?;
-        ledger.settle(&[]).await
+        receipts.settle(&[]).await
     });
 }
 
 #[test]
 fn what_was_applied_and_not_synced_is_applied_again() {
     with_faults("log::what_was_applied_and_not_synced_is_applied_again", on_images(), &[], async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
-        let sending = stopped_leading(site, ledger, "applied:40").await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let sending = stopped_leading(site, receipts, "applied:40").await?;
         lose_power_and_go_on(site)?;
         sending.progress(10).await?;
         sending.take_back().await?.settle(&[]).await
@@ -74,8 +74,8 @@ fn what_was_applied_and_not_synced_is_applied_again() {
 #[test]
 fn a_purge_never_outlives_the_state_it_follows() {
     with_faults("log::a_purge_never_outlives_the_state_it_follows", on_images(), &SHORT_LOG, async |site| {
-        let ledger = Ledger::open(site.cluster(), ROOM).await?;
-        let sending = stopped_leading(site, ledger, "purge-queued").await?;
+        let receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let sending = stopped_leading(site, receipts, "purge-queued").await?;
         lose_power_and_go_on(site)?;
         sending.progress(150).await?;
         site.make_leader(VICTIM, ROOM).await?;

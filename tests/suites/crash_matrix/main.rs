@@ -31,7 +31,7 @@ mod log;
 mod snapshots;
 
 use anyhow::Result;
-use conclave_tests::ledger::{Ledger, Sending};
+use conclave_tests::receipts::{Receipts, Sending};
 use conclave_tests::site::{Disks, IMAGE_MIB, Layout, Site};
 
 const ROOM: &str = "matrix";
@@ -53,21 +53,21 @@ fn plain() -> Layout {
 }
 
 /// Makes the victim lead, to be stopped at its crash point, and sends until it is.
-async fn stopped_leading(site: &mut Site, mut ledger: Ledger, point: &str) -> Result<Sending> {
-    ledger.send(5).await?;
+async fn stopped_leading(site: &mut Site, mut receipts: Receipts, point: &str) -> Result<Sending> {
+    receipts.send(5).await?;
     site.restart_armed(VICTIM, point)?;
     site.make_leader(VICTIM, ROOM).await?;
-    let sending = ledger.keep_sending();
+    let sending = receipts.keep_sending();
     site.stopped(VICTIM).await?;
     Ok(sending)
 }
 
 /// Makes another host lead, and sends until the victim is stopped at its crash point.
-async fn stopped_following(site: &mut Site, mut ledger: Ledger, point: &str) -> Result<Sending> {
+async fn stopped_following(site: &mut Site, mut receipts: Receipts, point: &str) -> Result<Sending> {
     site.make_leader(ALL[1], ROOM).await?;
-    ledger.send(5).await?;
+    receipts.send(5).await?;
     site.restart_armed(VICTIM, point)?;
-    let sending = ledger.keep_sending();
+    let sending = receipts.keep_sending();
     site.stopped(VICTIM).await?;
     Ok(sending)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use conclave_tests::faults::with_faults;
-use conclave_tests::ledger::Ledger;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
 use conclave_tests::site::{Site, damage};
 
@@ -14,27 +14,27 @@ const MISSED: usize = 220;
 /// Of this many bytes, so that the state takes several parts of a snapshot.
 const BODY_BYTES: usize = 4 << 10;
 
-/// A ledger whose victim is stopped at a point of its snapshot.
-async fn stopped_at(site: &mut Site, point: &str) -> Result<Ledger> {
-    let mut ledger = Ledger::open(site.cluster(), ROOM).await?;
+/// Receipts of items, while the victim is stopped at a point of its snapshot.
+async fn stopped_at(site: &mut Site, point: &str) -> Result<Receipts> {
+    let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
     site.kill_host(VICTIM)?;
     for number in 0..MISSED {
         let mut body = format!("item {number}").into_bytes();
         body.resize(BODY_BYTES, b'.');
-        ledger.send_body(Bytes::from(body)).await?;
+        receipts.send_body(Bytes::from(body)).await?;
     }
     site.arm(VICTIM, point);
     site.start_host(VICTIM)?;
     site.stopped(VICTIM).await?;
-    Ok(ledger)
+    Ok(receipts)
 }
 
 /// The victim comes back, catches up, leads, and serves what was acknowledged.
-async fn comes_back(site: &mut Site, mut ledger: Ledger) -> Result<()> {
-    ledger.send(10).await?;
+async fn comes_back(site: &mut Site, mut receipts: Receipts) -> Result<()> {
+    receipts.send(10).await?;
     site.start_disarmed(VICTIM)?;
     site.make_leader(VICTIM, ROOM).await?;
-    ledger.settle(&[]).await?;
+    receipts.settle(&[]).await?;
     let left = staged(site)?;
     promise!(left == 0, "{left} files of a snapshot that was given up are still there");
     Ok(())
@@ -49,11 +49,11 @@ fn staged(site: &Site) -> Result<usize> {
 fn a_snapshot_that_was_not_received_whole_leaves_nothing() {
     let name = "snapshots::a_snapshot_that_was_not_received_whole_leaves_nothing";
     with_faults(name, on_images(), &SHORT_LOG, async |site| {
-        let ledger = stopped_at(site, "snapshot-receiving").await?;
+        let receipts = stopped_at(site, "snapshot-receiving").await?;
         // Killed only: what it had staged lies on the disk.
         site.kill_host(VICTIM)?;
         ensure!(staged(site)? > 0, "nothing was staged, so nothing is left to delete");
-        comes_back(site, ledger).await
+        comes_back(site, receipts).await
     });
 }
 
@@ -61,9 +61,9 @@ fn a_snapshot_that_was_not_received_whole_leaves_nothing() {
 fn a_snapshot_replaces_the_state_wholly_or_not_at_all() {
     let name = "snapshots::a_snapshot_replaces_the_state_wholly_or_not_at_all";
     with_faults(name, on_images(), &SHORT_LOG, async |site| {
-        let ledger = stopped_at(site, "snapshot-installing").await?;
+        let receipts = stopped_at(site, "snapshot-installing").await?;
         site.cut_power(&[VICTIM])?;
-        comes_back(site, ledger).await
+        comes_back(site, receipts).await
     });
 }
 
@@ -71,8 +71,8 @@ fn a_snapshot_replaces_the_state_wholly_or_not_at_all() {
 fn a_snapshot_counts_once_it_replaced_the_state() {
     let name = "snapshots::a_snapshot_counts_once_it_replaced_the_state";
     with_faults(name, on_images(), &SHORT_LOG, async |site| {
-        let ledger = stopped_at(site, "snapshot-installed").await?;
+        let receipts = stopped_at(site, "snapshot-installed").await?;
         site.cut_power(&[VICTIM])?;
-        comes_back(site, ledger).await
+        comes_back(site, receipts).await
     });
 }
