@@ -16,9 +16,9 @@ use conclave_proto::v1::{
 };
 use conclave_tests::cluster::{Place, eventually, faults_binary, free_address};
 use conclave_tests::faults::{on_site, with_faults};
-use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
 use conclave_tests::raw::RawClient;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Disks, IMAGE_MIB, Layout, Site};
 use conclave_tests::tampering::Tampering;
 use conclave_types::Timestamp;

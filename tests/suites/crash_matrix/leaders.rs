@@ -7,8 +7,8 @@ use conclave_client::Session;
 use conclave_proto::v1::{NewItem, ReceiveItemsRequest, SendItemsRequest};
 use conclave_tests::cluster::eventually;
 use conclave_tests::faults::with_faults;
-use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Layout, Wires};
 use tokio::time::timeout;
 

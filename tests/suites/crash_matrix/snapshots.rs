@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use conclave_tests::faults::with_faults;
-use conclave_tests::receipts::Receipts;
 use conclave_tests::promise;
+use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Site, damage};
 
 use super::{ROOM, SHORT_LOG, VICTIM, on_images};
