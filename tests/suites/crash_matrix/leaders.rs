@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use conclave_client::Session;
 use conclave_proto::v1::{NewItem, ReceiveItemsRequest, SendItemsRequest};
 use conclave_tests::cluster::eventually;
