@@ -151,6 +151,7 @@ impl Peer {
                 Some(_) => self.node.options.snapshot_timeout,
                 None => self.node.options.snapshot_part_timeout,
             };
+            self.node.snapshot_pace.take(part.pairs.len()).await;
             let part = part_to_wire(part, vote, transfer, &meta);
             let answer = self.call(Lane::Snapshot, kind::SNAPSHOT_PART, part, deadline).await;
             let answer: proto::RaftSnapshotResponse =

@@ -35,6 +35,10 @@ pub struct RaftOptions {
     pub log_cache_bytes: usize,
     /// How long sending one whole snapshot may take. Default 10 minutes.
     pub snapshot_timeout: Duration,
+    /// Most bytes of snapshots that this node sends in a second, all groups together. Default 32 MiB.
+    pub snapshot_bytes_per_second: u64,
+    /// Most bytes of kept log that are read in a second after a start, to find damage. Default 32 MiB.
+    pub scrub_bytes_per_second: u64,
     /// How long one call to a peer may take before it counts as lost: appends, and parts of a snapshot. Default 3 s and
     /// 15 s. Votes and heartbeats get the election timeout.
     pub append_timeout: Duration,
@@ -60,6 +64,8 @@ impl Default for RaftOptions {
             caught_up_entries: 500,
             log_cache_bytes: 64 << 20,
             snapshot_timeout: Duration::from_secs(600),
+            snapshot_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 32 << 20,
             append_timeout: Duration::from_secs(3),
             snapshot_part_timeout: Duration::from_secs(15),
             transfer_timeout: Duration::from_secs(2),
@@ -85,6 +91,8 @@ impl RaftOptions {
             caught_up_entries: 20,
             log_cache_bytes: 1 << 20,
             snapshot_timeout: Duration::from_secs(5),
+            snapshot_bytes_per_second: 256 << 20,
+            scrub_bytes_per_second: 256 << 20,
             append_timeout: Duration::from_secs(1),
             snapshot_part_timeout: Duration::from_secs(2),
             transfer_timeout: Duration::from_secs(2),
