@@ -52,13 +52,17 @@ where
         run_again_inside(name)
     };
     if let Err(error) = ran {
-        panic!("{error:?}");
+        // Without its backtrace, which says nothing that the contexts do not.
+        panic!("{error:#}");
     }
 }
 
-/// Names of network namespaces are files below /run, which must be this test's own; and a new network has no loopback.
+/// Names of network namespaces are files below /run, which must be this test's own. So must be /dev/shm, where
+/// libfaketime names what a process keeps there by its id, and ids begin anew in each namespace. And a new network has no
+/// loopback.
 fn prepare_inside() -> Result<()> {
     tool_line("mount -t tmpfs tmpfs /run")?;
+    tool_line("mount -t tmpfs tmpfs /dev/shm")?;
     tool_line("ip link set lo up").map(drop)
 }
 
