@@ -5,13 +5,14 @@
 //! same binary while no bug is planted, or a failure would say nothing either.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bounded::{self, End};
-use crate::cargo::{Artifacts, Build, Cargo, TestExecutable, parse_artifacts};
+use crate::cargo::{Build, Cargo, TestExecutable, parse_artifacts};
 use crate::long_run::{REPORTS, commit, printed};
 use crate::test_run::{Binaries, test_command};
 
@@ -25,20 +26,20 @@ const SUITE_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// A planted bug and the test that is meant to catch it.
 struct Mutation {
     bug: &'static str,
-    suite: &'static str,
     test: &'static str,
 }
 
-const MUTATIONS: [Mutation; 7] = [
-    Mutation { bug: "skip-sync", suite: SUITE, test: "acknowledged_items_survive_a_power_cut_of_all_hosts" },
-    Mutation { bug: "acknowledge-before-quorum", suite: SUITE, test: "a_leader_alone_acknowledges_nothing" },
-    Mutation { bug: "ignore-fence", suite: SUITE, test: "an_attempt_whose_lease_ended_settles_nothing" },
-    Mutation { bug: "read-without-barrier", suite: SUITE, test: "a_replica_without_a_majority_answers_no_read" },
-    Mutation { bug: "restore-leadership", suite: SUITE, test: "a_restarted_leader_never_leads_its_old_term" },
-    Mutation { bug: "drop-last-entry", suite: SUITE, test: "the_last_entry_survives_a_power_cut_of_all_hosts" },
-    Mutation { bug: "skip-snapshot-checksum", suite: SUITE, test: "a_snapshot_that_changed_on_its_way_is_refused" },
-];
 const SUITE: &str = "mutation_targets";
+
+const MUTATIONS: [Mutation; 7] = [
+    Mutation { bug: "skip-sync", test: "acknowledged_items_survive_a_power_cut_of_all_hosts" },
+    Mutation { bug: "acknowledge-before-quorum", test: "a_leader_alone_acknowledges_nothing" },
+    Mutation { bug: "ignore-fence", test: "an_attempt_whose_lease_ended_settles_nothing" },
+    Mutation { bug: "read-without-barrier", test: "a_replica_without_a_majority_answers_no_read" },
+    Mutation { bug: "restore-leadership", test: "a_restarted_leader_never_leads_its_old_term" },
+    Mutation { bug: "drop-last-entry", test: "the_last_entry_survives_a_power_cut_of_all_hosts" },
+    Mutation { bug: "skip-snapshot-checksum", test: "a_snapshot_that_changed_on_its_way_is_refused" },
+];
 
 /// What one run of a suite came to.
 struct Run {
@@ -56,13 +57,12 @@ impl Run {
 
 /// Plants all seven, says what became of each, and writes it down.
 pub fn run(cargo: &Cargo) -> Result<ExitCode> {
-    let faults = cargo.set_aside(&built(cargo, Build::Faults)?)?;
+    let faults = build_faults(cargo)?;
     // What the suites start is the faults build throughout: only the bug may differ.
     let binaries = Binaries { product: Some(&faults), faults: Some(&faults) };
-    let tests = built(cargo, Build::Product)?.tests;
-    let suite = |name: &str| tests.iter().find(|test| test.target == name).with_context(|| format!("no suite {name}"));
+    let suite = cargo.build_test(SUITE)?;
 
-    let sound = run_suite(suite(SUITE)?, binaries, None)?;
+    let sound = run_suite(&suite, binaries, None)?;
     if !sound.end.is_success() {
         sound.output.iter().for_each(|line| println!("{line}"));
         bail!("without a bug {SUITE} fails already");
@@ -70,18 +70,18 @@ pub fn run(cargo: &Cargo) -> Result<ExitCode> {
     let mut report = format!("Without a bug `{SUITE}` passes in {:.1} s.\n\n", sound.took.as_secs_f64());
     report.push_str("| planted bug | caught by | after | as |\n|---|---|---|---|\n");
     let mut caught = 0;
-    for Mutation { bug, suite: name, test } in &MUTATIONS {
-        let run = run_suite(suite(name)?, binaries, Some((bug, test)))?;
+    for Mutation { bug, test } in &MUTATIONS {
+        let run = run_suite(&suite, binaries, Some((bug, test)))?;
         let seconds = run.took.as_secs_f64();
         match run.violation() {
             Some(violation) => {
                 caught += 1;
-                println!("{bug}: caught by {name}, {test}, after {seconds:.1} s: {violation}");
-                writeln!(report, "| {bug} | `{name}`, `{test}` | {seconds:.1} s | {violation} |")?;
+                println!("{bug}: caught by {test}, after {seconds:.1} s: {violation}");
+                writeln!(report, "| {bug} | `{test}` | {seconds:.1} s | {violation} |")?;
             }
             None => {
                 run.output.iter().for_each(|line| println!("{line}"));
-                println!("{bug}: NOT caught by {name}, {test}, after {seconds:.1} s");
+                println!("{bug}: NOT caught by {test}, after {seconds:.1} s");
                 writeln!(report, "| {bug} | **nothing** | {seconds:.1} s | |")?;
             }
         }
@@ -93,14 +93,14 @@ pub fn run(cargo: &Cargo) -> Result<ExitCode> {
     Ok(if caught == total { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn built(cargo: &Cargo, build: Build) -> Result<Artifacts> {
+fn build_faults(cargo: &Cargo) -> Result<PathBuf> {
     let mut messages = String::new();
-    let end = bounded::run(cargo.build_command(build), BUILD_LIMIT, |line| {
+    let end = bounded::run(cargo.build_command(Build::Faults), BUILD_LIMIT, |line| {
         messages.push_str(line);
         messages.push('\n');
     })?;
-    ensure!(end.is_success(), "the build failed");
-    Ok(parse_artifacts(&messages))
+    ensure!(end.is_success(), "the build with faults failed");
+    cargo.set_aside(&parse_artifacts(&messages))
 }
 
 /// Runs a suite as it is, or one of its tests with a bug planted.
