@@ -2,9 +2,19 @@
 
 pub mod alone;
 pub mod cluster;
+pub mod dice;
 pub mod editor;
+pub mod evidence;
+pub mod faults;
+pub mod ledger;
 pub mod member;
+pub mod process;
 pub mod progress;
 pub mod raw;
+pub mod receipts;
+pub mod site;
+pub mod status;
+pub mod tampering;
 pub mod trace;
 pub mod typist;
+pub mod violation;
