@@ -2,9 +2,12 @@
 
 pub mod alone;
 pub mod cluster;
+pub mod dice;
 pub mod editor;
 pub mod member;
+pub mod process;
 pub mod progress;
 pub mod raw;
+pub mod site;
 pub mod trace;
 pub mod typist;
