@@ -34,7 +34,7 @@ pub struct History {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Who asked: one task of the workload, which asks one thing after the other unless it says `sequence`.
+    /// Who asked: one task of the workload, which asks one thing after the other unless it posts in bursts.
     pub actor: u32,
     /// The session that carried it; none for a unary call.
     pub session: Option<u32>,

@@ -1,9 +1,11 @@
 //! What the process-level suites share: clusters of real processes, recorded input, and the clients that type it.
 
 pub mod alone;
+pub mod checks;
 pub mod cluster;
 pub mod dice;
 pub mod editor;
+pub mod history;
 pub mod member;
 pub mod process;
 pub mod progress;
@@ -11,3 +13,4 @@ pub mod raw;
 pub mod site;
 pub mod trace;
 pub mod typist;
+pub mod workload;

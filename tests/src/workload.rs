@@ -29,7 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cluster::eventually;
 use crate::history::{History, Transcript};
-use crate::member::Dice;
+use crate::dice::Dice;
 use actor::Actor;
 use listeners::Copy;
 pub use recorder::{Faults, Recorder};

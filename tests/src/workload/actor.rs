@@ -10,7 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::recorder::Recorder;
 use super::reply::{Told, outcome_of};
 use crate::history::{Answer, Call, Outcome};
-use crate::member::Dice;
+use crate::dice::Dice;
 
 /// After this an operation is unknown. Longer than an election and a restart, shorter than most outages, so that both
 /// happen: answers after a failover, and answers that nobody waits for any more.

@@ -18,7 +18,7 @@ pub enum Told<T> {
 
 /// In doubt it is unknown: an operation wrongly called refused would hide its own effect as somebody's phantom.
 pub fn outcome_of(error: &ClientError) -> Outcome {
-    let named = error.reason.map_or_else(|| format!("{:?}", error.code), |reason| reason.as_str_name().to_owned());
+    let named = error.reason.map_or_else(|| format!("{:?}", error.code), |reason| reason_name(reason));
     let refused_by_code = matches!(
         error.code,
         Code::InvalidArgument
@@ -39,6 +39,11 @@ pub fn outcome_of(error: &ClientError) -> Outcome {
         Some(_) if refused_by_code => Outcome::Refused { reason: named },
         Some(_) => Outcome::Unknown { why: named },
     }
+}
+
+/// As statuses and the documentation of the API say it.
+fn reason_name(reason: ErrorReason) -> String {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_").to_owned()
 }
 
 #[cfg(test)]
@@ -64,6 +69,8 @@ mod tests {
         ] {
             assert!(matches!(outcome(status.clone()), Outcome::Unknown { .. }), "{status}");
         }
+        let refused = outcome(ApiError::new(ErrorReason::NeedSync, ""));
+        assert_eq!(refused, Outcome::Refused { reason: "NEED_SYNC".to_owned() });
         for reason in [ErrorReason::RoomNotFound, ErrorReason::NotApplied, ErrorReason::NeedSync] {
             assert!(matches!(outcome(ApiError::new(reason, "")), Outcome::Refused { .. }), "{reason:?}");
         }
