@@ -6,17 +6,20 @@
 use std::collections::BTreeSet;
 
 use super::order::told;
-use crate::history::{AckResult, Answer, Call, History, Operation, Value};
+use crate::history::{AckResult, Answer, Call, History, Operation, Value, Values};
 
 pub fn check(history: &History, room: usize) -> Vec<String> {
+    let operations: Vec<&Operation> = history.of_room(room).collect();
+    let pushes: Vec<Push> = operations.iter().filter_map(|operation| push(operation)).collect();
+    let on_queues: Vec<&Operation> = operations.iter().copied().filter(|operation| is_on_queue(operation)).collect();
     let mut found = Vec::new();
-    for operation in history.of_room(room) {
+    for operation in operations {
         match (&operation.call, operation.answer()) {
-            (Call::DescribeDocument { document }, Some(Answer::Holds { .. })) => {
-                found.extend(document_read(history, operation, *document));
+            (Call::DescribeDocument { document }, Some(Answer::Holds { values })) => {
+                found.extend(document_read(operation, values, pushes.iter().filter(|push| push.document == *document)));
             }
             (Call::GetQueue { queue }, Some(Answer::Counted { size })) => {
-                let (least, most) = possible_sizes(history, operation, *queue);
+                let (least, most) = possible_sizes(&on_queues, operation, *queue);
                 if !(least..=most).contains(&(*size as i64)) {
                     found.push(format!("{}: size {size}, possible are {least} to {most}", told(operation)));
                 }
@@ -27,28 +30,42 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
     found
 }
 
-fn document_read(history: &History, read: &Operation, document: u16) -> Vec<String> {
-    let (Some(Answer::Holds { values }), Some(revision)) = (read.answer(), read.revision()) else { return Vec::new() };
-    let wrong = |(pushed, value): &(u64, Value)| (*pushed <= revision) != values.contains(*value);
-    let pushes = history.of_room(read.room).filter_map(|operation| match operation.call {
-        Call::Push { document: of, value } if of == document => Some((operation.revision()?, value)),
+/// A push that was acknowledged.
+struct Push {
+    document: u16,
+    revision: u64,
+    value: Value,
+}
+
+fn push(operation: &Operation) -> Option<Push> {
+    match operation.call {
+        Call::Push { document, value } => Some(Push { document, revision: operation.revision()?, value }),
         _ => None,
-    });
-    let told_wrong = |(pushed, value): (u64, Value)| {
-        let what = if pushed <= revision { "lacks" } else { "already holds" };
-        format!("{} and {what} {value}, which was acknowledged at revision {pushed}", told(read))
+    }
+}
+
+fn is_on_queue(operation: &Operation) -> bool {
+    matches!(operation.call, Call::Send { .. } | Call::Ack { .. })
+}
+
+fn document_read<'a>(read: &Operation, values: &Values, pushes: impl Iterator<Item = &'a Push>) -> Vec<String> {
+    let revision = read.revision().unwrap_or_default();
+    let wrong = pushes.filter(|push| (push.revision <= revision) != values.contains(push.value));
+    let told_wrong = |push: &Push| {
+        let what = if push.revision <= revision { "lacks" } else { "already holds" };
+        format!("{} and {what} {}, which was acknowledged at revision {}", told(read), push.value, push.revision)
     };
-    pushes.filter(wrong).map(told_wrong).collect()
+    wrong.map(told_wrong).collect()
 }
 
 /// The least and the most items that a queue can have had between the question and its answer.
-fn possible_sizes(history: &History, read: &Operation, queue: u16) -> (i64, i64) {
+fn possible_sizes(on_queues: &[&Operation], read: &Operation, queue: u16) -> (i64, i64) {
     let (asked, answered) = (read.invoked, read.answered.unwrap_or(u64::MAX));
     let before = |operation: &Operation| operation.answered.is_some_and(|at| at < asked);
     let until = |operation: &Operation| operation.invoked < answered;
     let (mut sent_least, mut sent_most) = (0, 0);
     let (mut gone_least, mut gone_most) = (BTreeSet::new(), BTreeSet::new());
-    for operation in history.of_room(read.room) {
+    for operation in on_queues {
         match (&operation.call, operation.answer()) {
             (Call::Send { queue: of, values }, answer) if *of == queue => {
                 let count = values.len() as i64;
