@@ -67,16 +67,27 @@ impl Cargo {
     }
 
     pub fn build_binary(&self, name: &str) -> Result<PathBuf> {
+        let artifacts = self.build(&["--bin", name])?;
+        let found = artifacts.binaries.into_iter().find(|(binary, _)| binary == name);
+        found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{name}`"))
+    }
+
+    /// Builds one test executable.
+    pub fn build_test(&self, target: &str) -> Result<TestExecutable> {
+        let artifacts = self.build(&["--test", target])?;
+        let found = artifacts.tests.into_iter().find(|test| test.target == target);
+        found.with_context(|| format!("the build made no test `{target}`"))
+    }
+
+    fn build(&self, what: &[&str]) -> Result<Artifacts> {
         let mut command = self.command("build");
-        command.args(["--release", "--workspace", "--bin", name]);
+        command.args(["--release", "--workspace"]).args(what);
         command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         let output = command.output().context("cannot run cargo")?;
         if !output.status.success() {
-            bail!("`{name}` does not build");
+            bail!("{} does not build", what.join(" "));
         }
-        let artifacts = parse_artifacts(&String::from_utf8_lossy(&output.stdout));
-        let found = artifacts.binaries.into_iter().find(|(binary, _)| binary == name);
-        found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{name}`"))
+        Ok(parse_artifacts(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// `cargo metadata` of the workspace and everything it depends on.
