@@ -11,6 +11,7 @@ pub mod process;
 pub mod progress;
 pub mod raw;
 pub mod site;
+pub mod torture;
 pub mod trace;
 pub mod typist;
 pub mod workload;

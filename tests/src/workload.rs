@@ -32,7 +32,7 @@ use crate::history::{History, Transcript};
 use crate::dice::Dice;
 use actor::Actor;
 use listeners::Copy;
-pub use recorder::{Faults, Recorder};
+pub use recorder::{Begun, Faults, Recorder};
 
 /// Operations of one run: what a history of 20 minutes needs several times over, and about 100 MiB.
 pub const MAX_OPERATIONS: usize = 500_000;

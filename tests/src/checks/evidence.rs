@@ -27,6 +27,8 @@ pub struct Demand {
     pub operations: u64,
     /// Faults by kind, at least.
     pub faults: Vec<(String, u64)>,
+    /// Faults of whatever kind, at least.
+    pub faults_in_all: u64,
 }
 
 impl Demand {
@@ -35,11 +37,16 @@ impl Demand {
         ["post", "post again", "send", "receive", "ack", "push", "get room", "describe document"];
 
     pub fn new(operations: u64) -> Demand {
-        Demand { operations, faults: Vec::new() }
+        Demand { operations, faults: Vec::new(), faults_in_all: 0 }
     }
 
     pub fn and(mut self, kind: &str, at_least: u64) -> Demand {
         self.faults.push((kind.to_owned(), at_least));
+        self
+    }
+
+    pub fn faults_in_all(mut self, at_least: u64) -> Demand {
+        self.faults_in_all = at_least;
         self
     }
 
@@ -59,6 +66,9 @@ impl Demand {
             if happened < *wanted {
                 missing.push(format!("{kind}: happened {happened} times, wanted are {wanted}"));
             }
+        }
+        if tally.all_faults() < self.faults_in_all {
+            missing.push(format!("{} faults happened, wanted are {}", tally.all_faults(), self.faults_in_all));
         }
         let without = |what: &str, room: usize| format!("room {room} was not read back: {what}");
         for room in 0..history.rooms.len() {
