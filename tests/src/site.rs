@@ -13,9 +13,10 @@ pub mod network;
 pub mod supervision;
 mod tools;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use self::clock::Clock;
@@ -23,8 +24,9 @@ use self::damage::{Damage, Kind, Part};
 use self::disk::{Disk, shut_down};
 use self::network::{EDGE, Network};
 use self::supervision::{Ending, Supervisor};
-use crate::cluster::{Cluster, Place, free_address};
+use crate::cluster::{Cluster, POLL, Place, free_address};
 use crate::dice::Dice;
+use crate::status;
 
 pub use self::enclosed::{Need, enclosed};
 
@@ -165,6 +167,22 @@ impl Site {
         self.supervisor.endings()
     }
 
+    /// Waits until every replica is there and has what the others have, and starts hosts again meanwhile. Returns how
+    /// long that took.
+    pub async fn become_whole(&mut self, within: Duration) -> Result<Duration> {
+        let began = Instant::now();
+        loop {
+            self.supervise()?;
+            match status::whole(&self.cluster).await {
+                Ok(()) => return Ok(began.elapsed()),
+                Err(error) if began.elapsed() > within => {
+                    return Err(error.context(format!("not all replicas were whole within {within:?}")));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
     /// Cuts the power of these hosts: what they had not synced is gone. Their disks are whole and mounted afterwards, and
     /// the hosts are not started.
     pub fn cut_power(&mut self, hosts: &[usize]) -> Result<()> {
@@ -195,12 +213,12 @@ impl Site {
 
     /// Damages a file of a host that does not run; none when it has no such file.
     pub fn damage(&self, host: usize, part: Part, kind: Kind, dice: &mut Dice) -> Result<Option<Damage>> {
-        anyhow::ensure!(!self.cluster.is_host_running(host), "host {host} runs: its files are not to be touched");
+        ensure!(!self.cluster.is_host_running(host), "host {host} runs: its files are not to be touched");
         damage::damage(&self.data[host], part, kind, dice)
     }
 
     /// The data folder of a host.
-    pub fn data(&self, host: usize) -> &std::path::Path {
+    pub fn data(&self, host: usize) -> &Path {
         &self.data[host]
     }
 
@@ -234,7 +252,7 @@ impl Site {
     }
 }
 
-fn place_of(index: usize, data: &std::path::Path, network: Option<&Network>, clock: Option<&Clock>) -> Result<Place> {
+fn place_of(index: usize, data: &Path, network: Option<&Network>, clock: Option<&Clock>) -> Result<Place> {
     let (address, inside, mut environment) = match network {
         Some(network) => (network.address(index), network.inside(index), insecure("HOST")),
         None => (free_address()?, Vec::new(), Vec::new()),

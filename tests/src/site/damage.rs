@@ -1,7 +1,7 @@
 //! Damage of a stopped host's files: what a bad disk, a bad cable or a careless person does to them.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,9 @@ pub struct Damage {
     pub at: u64,
     /// The file's length before.
     pub of: u64,
+    /// The byte that is there now.
+    byte: Option<u8>,
+    bit: usize,
 }
 
 impl Part {
@@ -75,12 +78,29 @@ pub fn damage(data: &Path, part: Part, kind: Kind, dice: &mut Dice) -> Result<Op
     }
     let (file, of) = dice.pick(&files).clone();
     let at = dice.roll(of as usize) as u64;
+    let bit = dice.roll(8);
+    let mut byte = None;
     match kind {
-        Kind::FlipBit => flip_bit(&file, at, dice.roll(8))?,
+        Kind::FlipBit => byte = Some(flip_bit(&file, at, bit)?),
         Kind::Truncate => OpenOptions::new().write(true).open(&file)?.set_len(at)?,
         Kind::Remove => std::fs::remove_file(&file)?,
     }
-    Ok(Some(Damage { part, kind, file, at, of }))
+    Ok(Some(Damage { part, kind, file, at, of, byte, bit }))
+}
+
+impl Damage {
+    /// Flips a bit back that is still as it was left, and says whether it was. The file may be in use: who has not read
+    /// it yet reads what was written.
+    pub fn take_back(&self) -> Result<bool> {
+        let Some(flipped) = self.byte else { return Ok(false) };
+        let Ok(file) = File::open(&self.file) else { return Ok(false) };
+        let mut byte = [0];
+        let is_there = file.read_at(&mut byte, self.at)? == 1 && byte[0] == flipped;
+        if is_there {
+            flip_bit(&self.file, self.at, self.bit)?;
+        }
+        Ok(is_there)
+    }
 }
 
 /// The folder of the store that the host lives on: of those in its data folder, the one that was begun last.
@@ -109,13 +129,14 @@ fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<()> {
     Ok(())
 }
 
-fn flip_bit(file: &Path, at: u64, bit: usize) -> Result<()> {
+/// Returns the byte that is there afterwards.
+fn flip_bit(file: &Path, at: u64, bit: usize) -> Result<u8> {
     let file = OpenOptions::new().read(true).write(true).open(file)?;
     let mut byte = [0];
     ensure!(file.read_at(&mut byte, at)? == 1, "the file ends before {at}");
     byte[0] ^= 1 << bit;
     file.write_all_at(&byte, at)?;
-    Ok(())
+    Ok(byte[0])
 }
 
 impl fmt::Display for Damage {
@@ -145,6 +166,8 @@ mod tests {
         let bytes = std::fs::read(&flipped.file)?;
         assert_eq!(bytes.iter().filter(|byte| **byte != 7).count(), 1);
         assert_eq!((bytes[flipped.at as usize] ^ 7).count_ones(), 1);
+        assert!(flipped.take_back()? && !flipped.take_back()?);
+        assert_eq!(std::fs::read(&flipped.file)?, [7; 100]);
         let cut = damage(data.path(), Part::Current, Kind::Truncate, &mut dice)?.context("a pointer")?;
         assert_eq!(std::fs::metadata(&cut.file)?.len(), cut.at);
         assert!(damage(data.path(), Part::Table, Kind::Remove, &mut dice)?.is_none());

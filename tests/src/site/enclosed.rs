@@ -5,10 +5,12 @@
 //! plugged goes with the last of them. The test executable starts itself again through `unshare`, because a process
 //! cannot enter a process namespace and a thread must not be moved alone without unsafe code.
 //!
-//! Where the rights or tools are missing, the test says so aloud and counts as skipped.
+//! Where the rights or tools are missing, the test says so aloud and counts as skipped. A test that needs nothing of the
+//! kind runs where it is. One such test at a time: two clusters on two cores would measure each other.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -20,6 +22,8 @@ use super::tools::{has_tool, tool, tool_line};
 const INSIDE: &str = "CONCLAVE_ENCLOSED_TEST";
 /// Namespaces of a test: those of its network, its mounts and its processes, which all end when the first one ends.
 const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a test needs of the machine beside the namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,21 +41,28 @@ pub fn enclosed<F>(name: &str, needs: &[Need], within: Duration, test: impl FnOn
 where
     F: Future<Output = Result<()>>,
 {
-    if std::env::var_os(INSIDE).is_some() {
-        if let Err(error) = run_inside(within, test) {
-            panic!("{error:?}");
-        }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ran = if needs.is_empty() {
+        run(within, test)
+    } else if std::env::var_os(INSIDE).is_some() {
+        prepare_inside().and_then(|()| run(within, test))
     } else if let Err(lack) = check(needs) {
-        say_skipped(name, &format!("{lack:#}"));
-    } else if let Err(error) = run_again_inside(name) {
+        return say_skipped(name, &format!("{lack:#}"));
+    } else {
+        run_again_inside(name)
+    };
+    if let Err(error) = ran {
         panic!("{error:?}");
     }
 }
 
-fn run_inside<F: Future<Output = Result<()>>>(within: Duration, test: impl FnOnce() -> F) -> Result<()> {
-    // Names of network namespaces are files below /run, which must be this test's own.
+/// Names of network namespaces are files below /run, which must be this test's own; and a new network has no loopback.
+fn prepare_inside() -> Result<()> {
     tool_line("mount -t tmpfs tmpfs /run")?;
-    tool_line("ip link set lo up")?;
+    tool_line("ip link set lo up").map(drop)
+}
+
+fn run<F: Future<Output = Result<()>>>(within: Duration, test: impl FnOnce() -> F) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async { tokio::time::timeout(within, test()).await.context("the test took too long")? })
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::MAX_OPERATIONS;
+use crate::checks::Tally;
 use crate::history::{Call, Fault, History, Operation, Outcome};
 
 #[derive(Debug)]
@@ -85,6 +86,11 @@ impl Recorder {
     pub fn all_writes(&self) -> usize {
         let history = self.lock();
         history.operations.iter().filter(|operation| operation.is_write() && operation.revision().is_some()).count()
+    }
+
+    /// What happened so far, in numbers.
+    pub fn tally(&self) -> Tally {
+        Tally::of(&self.lock())
     }
 
     pub fn rooms(&self) -> Vec<String> {
