@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cluster::eventually;
-use crate::history::{History, Transcript};
 use crate::dice::Dice;
+use crate::history::{History, Transcript};
 use actor::Actor;
 use listeners::Copy;
 pub use recorder::{Begun, Faults, Recorder};
@@ -122,7 +122,8 @@ impl Workload {
             }
             anyhow::Ok((transcripts, copies))
         };
-        let (transcripts, copies) = tokio::time::timeout(STOP_WITHIN, stopped).await.context("the load did not end")??;
+        let (transcripts, copies) =
+            tokio::time::timeout(STOP_WITHIN, stopped).await.context("the load did not end")??;
         let reader = self.clients.first().context("a load needs a client")?.clone();
         let (transcripts, endings) = ending::read(&reader, &self.recorder, transcripts, copies).await?;
         let mut history = self.recorder.take();

@@ -85,21 +85,25 @@ fn falsifications() -> Vec<(&'static str, fn(&mut History) -> Option<()>)> {
             Some(())
         }),
         ("an acknowledged item comes back", |history| {
-            let acked = history.operations.iter().find_map(|operation| match (&operation.call, operation.answer()) {
-                (Call::Ack { queue, deliveries }, Some(Answer::Acked { results })) => {
-                    let index = results.iter().position(|result| *result == AckResult::Acked)?;
-                    Some((operation.room, *queue, deliveries[index]))
-                }
-                _ => None,
-            })?;
+            let acked =
+                history.operations.iter().find_map(|operation| match (&operation.call, operation.answer()) {
+                    (Call::Ack { queue, deliveries }, Some(Answer::Acked { results })) => {
+                        let index = results.iter().position(|result| *result == AckResult::Acked)?;
+                        Some((operation.room, *queue, deliveries[index]))
+                    }
+                    _ => None,
+                })?;
             let (room, queue, delivery) = acked;
             let is_of = |operation: &Operation| {
                 operation.room == room && matches!(operation.call, Call::Receive { queue: of, .. } if of == queue)
             };
             let at = history.operations.last()?.invoked + 1_000_000;
-            let mut again = history.operations.iter().find(|operation| holds(operation, delivery) && is_of(operation))?.clone();
+            let mut again =
+                history.operations.iter().find(|operation| holds(operation, delivery) && is_of(operation))?.clone();
             (again.invoked, again.answered) = (at, Some(at + 1));
-            let Outcome::Ok { revision, answer: Answer::Received { deliveries } } = &mut again.outcome else { return None };
+            let Outcome::Ok { revision, answer: Answer::Received { deliveries } } = &mut again.outcome else {
+                return None;
+            };
             *revision = u64::MAX;
             deliveries.iter_mut().for_each(|received| received.delivery.attempt += 1);
             history.operations.push(again);
@@ -110,9 +114,10 @@ fn falsifications() -> Vec<(&'static str, fn(&mut History) -> Option<()>)> {
             Some(())
         }),
         ("an old lease is accepted", |history| {
-            let ack = last(history, |operation| {
-                matches!(operation.answer(), Some(Answer::Acked { results }) if results.contains(&AckResult::Acked))
-            })?;
+            let ack = last(
+                history,
+                |operation| matches!(operation.answer(), Some(Answer::Acked { results }) if results.contains(&AckResult::Acked)),
+            )?;
             let mut twice = ack.clone();
             twice.invoked += 1_000_000;
             twice.answered = twice.answered.map(|at| at + 1_000_000);

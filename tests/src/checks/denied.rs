@@ -44,9 +44,7 @@ mod tests {
         let limited = Story::begin().then(post(1, 1), refused("OVERLOADED"));
         assert!(check(&limited.end(), 0).is_empty());
         let ack = Call::Ack { queue: 0, deliveries: vec![delivery(1, 1)] };
-        for (call, reason) in
-            [(post(1, 1), "ROOM_NOT_FOUND"), (ack, "DELIVERY_UNKNOWN"), (push(1, 1), "NEED_SYNC")]
-        {
+        for (call, reason) in [(post(1, 1), "ROOM_NOT_FOUND"), (ack, "DELIVERY_UNKNOWN"), (push(1, 1), "NEED_SYNC")] {
             assert_eq!(check(&Story::begin().then(call, refused(reason)).end(), 0).len(), 1, "{reason}");
         }
     }

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn unknown_operations_are_counted_as_such() {
-        let history = Story::begin().then(post(1, 1), done(1)).then(post(1, 2), unknown()).log(&[(1, value(1, 1))]).end();
+        let history =
+            Story::begin().then(post(1, 1), done(1)).then(post(1, 2), unknown()).log(&[(1, value(1, 1))]).end();
         let tally = Tally::of(&history);
         assert_eq!(tally.operations["post"], Outcomes { ok: 1, refused: 0, unknown: 1 });
         assert_eq!(tally.all(), 2);

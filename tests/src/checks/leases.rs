@@ -72,7 +72,11 @@ impl Item<'_> {
                 newer > attempt && *result == AckResult::Acked && delivery.revision() < ack.revision()
             });
             if let Some((newer, _, delivery)) = newer {
-                found.push(format!("attempt {attempt}: {} counted after attempt {newer} by {}", told(ack), told(delivery)));
+                found.push(format!(
+                    "attempt {attempt}: {} counted after attempt {newer} by {}",
+                    told(ack),
+                    told(delivery)
+                ));
             }
         }
         found
@@ -89,7 +93,11 @@ impl Item<'_> {
             let held = ack.answered.unwrap_or(u64::MAX).saturating_sub(delivery.invoked);
             if held + ALLOWANCE_US < *lease {
                 let lease = lease / 1_000;
-                found.push(format!("attempt {attempt}: a lease of {lease} ms had {}, and {}", told(delivery), told(ack)));
+                found.push(format!(
+                    "attempt {attempt}: a lease of {lease} ms had {}, and {}",
+                    told(delivery),
+                    told(ack)
+                ));
             }
         }
         found

@@ -44,7 +44,8 @@ fn items(history: &History, room: usize) -> Vec<String> {
     let mut places: BTreeMap<Value, (u16, u64)> = BTreeMap::new();
     let mut found = Vec::new();
     for operation in history.of_room(room) {
-        let (Call::Receive { queue, .. }, Some(Answer::Received { deliveries })) = (&operation.call, operation.answer())
+        let (Call::Receive { queue, .. }, Some(Answer::Received { deliveries })) =
+            (&operation.call, operation.answer())
         else {
             continue;
         };
@@ -98,9 +99,8 @@ mod tests {
         let again = Call::Post { value: value(1, 1), again: true };
         let other = Story::begin().then(post(1, 1), done(1)).then(again, done(2));
         assert_eq!(check(&other.end(), 0).len(), 1);
-        let items = Story::begin()
-            .receive(value(2, 1), delivery(1, 1), 2, 3)
-            .receive(value(2, 1), delivery(2, 1), 2, 4);
+        let items =
+            Story::begin().receive(value(2, 1), delivery(1, 1), 2, 3).receive(value(2, 1), delivery(2, 1), 2, 4);
         assert_eq!(check(&items.end(), 0).len(), 1);
         assert_eq!(check(&Story::begin().copy("[w3-1][w3-1]").end(), 0).len(), 1);
     }

@@ -11,8 +11,10 @@ use crate::history::{Call, History, Operation, Outcome};
 
 pub fn real_time(history: &History, room: usize) -> Vec<String> {
     let operations: Vec<&Operation> = history.of_room(room).collect();
-    let mut answers: Vec<(u64, u64, &Operation)> =
-        operations.iter().filter_map(|operation| Some((operation.answered?, operation.revision()?, *operation))).collect();
+    let mut answers: Vec<(u64, u64, &Operation)> = operations
+        .iter()
+        .filter_map(|operation| Some((operation.answered?, operation.revision()?, *operation)))
+        .collect();
     answers.sort_by_key(|(answered, ..)| *answered);
     let mut answers = answers.into_iter().peekable();
     let mut newest: Option<(u64, &Operation)> = None;
@@ -90,9 +92,8 @@ mod tests {
         let stale = Story::begin().then(post(1, 1), done(5)).then(Call::GetRoom, done(4));
         assert_eq!(real_time(&stale.end(), 0).len(), 1);
         // One that was asked before the answer came may miss it.
-        let beside = Story::begin()
-            .during(10, 20, None, post(1, 1), done(5))
-            .during(15, 30, None, Call::GetRoom, done(4));
+        let beside =
+            Story::begin().during(10, 20, None, post(1, 1), done(5)).during(15, 30, None, Call::GetRoom, done(4));
         assert!(real_time(&beside.end(), 0).is_empty());
     }
 

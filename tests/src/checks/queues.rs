@@ -33,7 +33,8 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
     }
     let is_empty: BTreeSet<u16> = emptied(history, room);
     for ((queue, number), item) in &items {
-        found.extend(item.complaints(is_empty.contains(queue)).into_iter().map(|what| format!("item {number}: {what}")));
+        found
+            .extend(item.complaints(is_empty.contains(queue)).into_iter().map(|what| format!("item {number}: {what}")));
     }
     found
 }
@@ -93,9 +94,8 @@ impl Item<'_> {
             found.push(format!("{by_us} acknowledgements were the one that counted"));
         }
         for (_, _, ack) in &self.acked {
-            let after = |delivery: &Operation| {
-                Some(delivery.invoked) > ack.answered || delivery.revision() >= ack.revision()
-            };
+            let after =
+                |delivery: &Operation| Some(delivery.invoked) > ack.answered || delivery.revision() >= ack.revision();
             let later = self.deliveries.iter().filter(|(_, delivery)| after(delivery));
             found.extend(later.map(|(_, delivery)| format!("{} although {}", told(delivery), told(ack))));
         }

@@ -84,7 +84,9 @@ fn possible_sizes(on_queues: &[&Operation], read: &Operation, queue: u16) -> (i6
                     }
                 }
             }
-            (Call::Ack { queue: of, deliveries }, None) if *of == queue && operation.is_unknown() && until(operation) => {
+            (Call::Ack { queue: of, deliveries }, None)
+                if *of == queue && operation.is_unknown() && until(operation) =>
+            {
                 gone_most.extend(deliveries.iter().map(|delivery| delivery.item));
             }
             _ => {}

@@ -13,10 +13,8 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
     let mut newest: BTreeMap<u32, (u64, &Operation)> = BTreeMap::new();
     let mut found = Vec::new();
     for operation in history.of_room(room) {
-        let is_durable = matches!(
-            operation.call,
-            Call::Post { .. } | Call::Send { .. } | Call::Ack { .. } | Call::Push { .. }
-        );
+        let is_durable =
+            matches!(operation.call, Call::Post { .. } | Call::Send { .. } | Call::Ack { .. } | Call::Push { .. });
         let (true, Some(session), Some(revision)) = (is_durable, operation.session, operation.revision()) else {
             continue;
         };

@@ -148,9 +148,9 @@ impl Values {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Value> {
-        self.runs.iter().flat_map(|(writer, first, last)| {
-            (*first..=*last).map(|serial| Value { writer: *writer, serial })
-        })
+        self.runs
+            .iter()
+            .flat_map(|(writer, first, last)| (*first..=*last).map(|serial| Value { writer: *writer, serial }))
     }
 }
 
@@ -196,7 +196,8 @@ mod tests {
         let values = Values::of_text("[w2-5][w1-1][w1-2][w1-4][w1-3][w2-7]");
         assert_eq!(values.runs, [(1, 1, 4), (2, 5, 5), (2, 7, 7)]);
         assert_eq!(values.iter().count(), 6);
-        for (writer, serial, held) in [(1, 1, true), (1, 4, true), (1, 5, false), (2, 6, false), (2, 7, true), (3, 1, false)]
+        for (writer, serial, held) in
+            [(1, 1, true), (1, 4, true), (1, 5, false), (2, 6, false), (2, 7, true), (3, 1, false)]
         {
             assert_eq!(values.contains(value(writer, serial)), held, "w{writer}-{serial}");
         }

@@ -73,7 +73,9 @@ impl Kind {
         let has_clocks = layout.clocks == Clocks::OfTheirOwn;
         let can = |kind: &Kind| match kind {
             Kind::Isolate | Kind::CutFromPeers | Kind::OneWay => has_wires,
-            Kind::PowerCut | Kind::PowerCutMajority | Kind::PowerCutAll | Kind::DiskError | Kind::DiskFull => has_images,
+            Kind::PowerCut | Kind::PowerCutMajority | Kind::PowerCutAll | Kind::DiskError | Kind::DiskFull => {
+                has_images
+            }
             Kind::ClockJump => has_clocks,
             _ => true,
         };

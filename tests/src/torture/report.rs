@@ -56,13 +56,19 @@ impl fmt::Display for Summary {
             writeln!(f, "  - {what}")?;
         }
         writeln!(f, "\n{tally}")?;
-        writeln!(f, "Longest time without an acknowledged write in a room whose leader was hit, by fault; where faults")?;
+        writeln!(
+            f,
+            "Longest time without an acknowledged write in a room whose leader was hit, by fault; where faults"
+        )?;
         writeln!(f, "overlap, each is charged with all of it:\n")?;
         writeln!(f, "| fault | rooms hit | median | p99 | longest |\n| --- | ---: | ---: | ---: | ---: |")?;
         for (kind, distribution) in &self.outages {
             writeln!(f, "| {kind} {}", cells(distribution))?;
         }
-        writeln!(f, "\nTime from the kill of a leader, with nothing else wrong, to the next acknowledged write in its rooms:\n")?;
+        writeln!(
+            f,
+            "\nTime from the kill of a leader, with nothing else wrong, to the next acknowledged write in its rooms:\n"
+        )?;
         writeln!(f, "| | rooms | median | p99 | longest |\n| --- | ---: | ---: | ---: | ---: |")?;
         writeln!(f, "| failover {}\n", cells(&self.failovers))?;
         histogram(f, &self.failovers)

@@ -9,8 +9,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::recorder::Recorder;
 use super::reply::{Told, outcome_of};
-use crate::history::{Answer, Call, Outcome};
 use crate::dice::Dice;
+use crate::history::{Answer, Call, Outcome};
 
 /// After this an operation is unknown. Longer than an election and a restart, shorter than most outages, so that both
 /// happen: answers after a failover, and answers that nobody waits for any more.

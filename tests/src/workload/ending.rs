@@ -133,14 +133,8 @@ async fn read_room(
             read.push(copy.complete(client, name).await?);
             read.push(described(client, name, document).await?);
         }
-        let mut whole = Transcript {
-            follower: u32::MAX,
-            room,
-            heard: Vec::new(),
-            complete_to: 0,
-            resumes: 0,
-            breaks: Vec::new(),
-        };
+        let mut whole =
+            Transcript { follower: u32::MAX, room, heard: Vec::new(), complete_to: 0, resumes: 0, breaks: Vec::new() };
         whole.complete(client, name).await.context("the whole log")?;
         ensure!(whole.breaks.is_empty(), "the log from its beginning: {:?}", whole.breaks);
         if revision(client, name).await? == before {
