@@ -61,11 +61,9 @@ pub async fn run(options: Options) -> Result<()> {
     let workload = Workload::start(clients, Load::new(ROOMS, options.seed)).await?;
     let kinds = Kind::possible(&options.layout);
     let mut stage = Stage::new(site, workload.faults(), workload.recorder().rooms(), options.seed);
-    let torn = act(&mut stage, Schedule::new(options.seed, kinds, options.layout.hosts), options.lasts).await;
-    let torn = torn.with_context(|| stage.last_lines());
-    torn?;
-    let finished = workload.finish().await.with_context(|| stage.last_lines());
-    let history = finished?;
+    let schedule = Schedule::new(options.seed, kinds, options.layout.hosts);
+    act(&mut stage, schedule, options.lasts).await.with_context(|| stage.last_lines())?;
+    let history = workload.finish().await.with_context(|| stage.last_lines())?;
     let seconds = options.lasts.as_secs();
     let demand = Demand::new(seconds * OPERATIONS_PER_SECOND).faults_in_all(seconds / SECONDS_PER_FAULT);
     let verdict = judge(&history, &demand);
@@ -92,7 +90,7 @@ async fn act(stage: &mut Stage, mut schedule: Schedule, lasts: Duration) -> Resu
             continue;
         }
         let leaders = stage.leaders().await;
-        let can_damage = schedule.wants_damage() && stage.is_whole().await;
+        let can_damage = schedule.wants_damage() && stage.is_calm() && stage.is_whole().await;
         if let Some(choice) = schedule.choose(&stage.situation(&leaders, can_damage)) {
             stage.inflict(choice, &leaders).await?;
         }

@@ -13,6 +13,9 @@ const MOST_AT_ONCE: usize = 3;
 /// Between two beginnings: shortest and longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(3_500));
 
+/// How often what is next is found impossible before something else is next.
+const PATIENCE: usize = 12;
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
@@ -38,6 +41,8 @@ pub struct Schedule {
     kinds: Vec<Kind>,
     /// Drawn and not yet possible, first come first.
     waiting: Vec<Kind>,
+    /// How often the first of them was not possible.
+    in_vain: usize,
 }
 
 impl Schedule {
@@ -45,7 +50,7 @@ impl Schedule {
         let mut dice = Dice::new(seed);
         let mut waiting = kinds.clone();
         dice.shuffle(&mut waiting);
-        Schedule { dice, hosts, kinds, waiting }
+        Schedule { dice, hosts, kinds, waiting, in_vain: 0 }
     }
 
     /// Until the next choice.
@@ -65,8 +70,18 @@ impl Schedule {
             self.waiting.push(drawn);
         }
         let kind = *self.waiting.first()?;
-        let hosts = self.victims(kind, situation)?;
+        let Some(hosts) = self.victims(kind, situation) else {
+            self.in_vain += 1;
+            if self.in_vain >= PATIENCE {
+                let other = self.draw();
+                self.waiting.push(other);
+                self.waiting.rotate_left(1);
+                self.in_vain = 0;
+            }
+            return None;
+        };
         self.waiting.remove(0);
+        self.in_vain = 0;
         let (shortest, longest) = kind.lasts();
         let lasts = shortest + self.dice.time(longest.saturating_sub(shortest));
         Some(Choice { kind, hosts, lasts })

@@ -21,6 +21,8 @@ use crate::workload::{Begun, Faults};
 const LEADER_WITHIN: Duration = Duration::from_secs(1);
 /// A host that hands over and ends takes less.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// To ask every host for its replicas.
+const WHOLE_WITHIN: Duration = Duration::from_secs(3);
 /// How far a clock jumps.
 const JUMP_SECONDS: i64 = 2 * 60 * 60;
 /// After a fault that ends hosts was healed, how long a host may still end because of it.
@@ -103,8 +105,15 @@ impl Stage {
         addresses.iter().position(|host| *host == address.trim())
     }
 
+    /// No fault runs.
+    pub fn is_calm(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Every replica is there and has caught up.
     pub async fn is_whole(&self) -> bool {
-        status::whole(self.site.cluster()).await.is_ok()
+        let whole = tokio::time::timeout(WHOLE_WITHIN, status::whole(self.site.cluster())).await;
+        whole.is_ok_and(|whole| whole.is_ok())
     }
 
     pub async fn inflict(&mut self, choice: Choice, leaders: &[Option<usize>]) -> Result<()> {

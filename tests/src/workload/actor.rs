@@ -14,7 +14,7 @@ use crate::history::{Answer, Call, Outcome};
 
 /// After this an operation is unknown. Longer than an election and a restart, shorter than most outages, so that both
 /// happen: answers after a failover, and answers that nobody waits for any more.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// How long a session is tried to be taken up again: as long as somebody waits for its answers.
 const RECONNECT_FOR: Duration = ANSWER_WITHIN;
 /// An orderly end of a session; one that takes longer is dropped instead.
@@ -51,6 +51,15 @@ impl Actor {
         tokio::select! {
             _ = self.stopped.wait_for(|stopped| *stopped) => false,
             _ = self.pace.tick() => !self.recorder.is_full(),
+        }
+    }
+
+    /// Waits for the end of the run.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.stopped.clone();
+        async move {
+            // A workload that is gone has stopped too.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
         }
     }
 

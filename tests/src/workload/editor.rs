@@ -6,11 +6,11 @@
 
 use bytes::Bytes;
 use conclave_client::UpdateKind;
-use conclave_document::{Edit, Replica, decode_state_vector};
+use conclave_document::{Edit, Replica};
 use conclave_proto::v1::{OpenDocumentRequest, PushUpdateRequest, PushUpdateResponse};
 use conclave_types::YjsClient;
 
-use super::actor::{Actor, Attached};
+use super::actor::{ANSWER_WITHIN, Actor, Attached};
 use super::reply::Told;
 use super::{DOCUMENTS, document_name};
 use crate::editor::{Assembly, News, ROOT, news};
@@ -94,7 +94,8 @@ impl Hand {
     async fn catch_up(&mut self, actor: &Actor) {
         let vector = self.replica.state_vector();
         let name = document_name(&actor.name, self.document);
-        if let Some(updates) = missing(&actor.client, name, vector).await
+        let missing = tokio::time::timeout(ANSWER_WITHIN, missing(&actor.client, name, vector)).await;
+        if let Ok(Some(updates)) = missing
             && updates.iter().any(|update| self.replica.apply(update).is_err())
         {
             self.begin_again(actor);
@@ -110,10 +111,7 @@ async fn missing(client: &conclave_client::Client, name: String, state_vector: B
     loop {
         let told = stream.next().await?.ok()?;
         match &told.kind {
-            UpdateKind::Live(live) => {
-                decode_state_vector(&live.state_vector).ok()?;
-                return Some(updates);
-            }
+            UpdateKind::Live(_) => return Some(updates),
             _ => {
                 if let News::Updates(more) = news(told, &mut assembly).ok()? {
                     updates.extend(more);

@@ -19,8 +19,8 @@ use crate::history::{DocumentCopy, Heard, Transcript, Value};
 
 /// How long a stream takes itself up again; after that the actor opens another one.
 const RECONNECT_FOR: Duration = Duration::from_secs(10);
-/// Turns of a thousand in which a listener goes away and comes back.
-const LEAVING: usize = 20;
+/// Updates of a thousand after which a listener goes away and comes back.
+const LEAVING: usize = 5;
 /// Yjs clients of copies: apart from all writers.
 const COPY_CLIENTS: u64 = 1 << 40;
 
@@ -29,11 +29,12 @@ pub async fn follow_stream(mut actor: Actor) -> Transcript {
     let mut transcript = Transcript::new(&actor);
     while actor.turn().await {
         let Ok(mut stream) = transcript.open(&actor.client, &actor.name).await else { continue };
-        let mut listening = true;
+        let (stopped, mut listening) = (actor.stopped(), true);
+        tokio::pin!(stopped);
         while listening {
             tokio::select! {
-                told = stream.next() => listening = transcript.take(told),
-                more = actor.turn() => listening = more && actor.dice.roll(1_000) >= LEAVING,
+                told = stream.next() => listening = transcript.take(told) && actor.stays(),
+                () = &mut stopped => listening = false,
             }
         }
         transcript.resumes += 1;
@@ -58,12 +59,19 @@ pub async fn follow_in_session(mut actor: Actor) -> Transcript {
 }
 
 async fn listen(actor: &mut Actor, subscription: &mut Subscription, transcript: &mut Transcript) {
-    let mut listening = true;
+    let (stopped, mut listening) = (actor.stopped(), true);
+    tokio::pin!(stopped);
     while listening {
         tokio::select! {
-            told = subscription.next() => listening = transcript.take(told),
-            more = actor.turn() => listening = more && actor.dice.roll(1_000) >= LEAVING,
+            told = subscription.next() => listening = transcript.take(told) && actor.stays(),
+            () = &mut stopped => listening = false,
         }
+    }
+}
+
+impl Actor {
+    fn stays(&mut self) -> bool {
+        self.dice.roll(1_000) >= LEAVING
     }
 }
 
@@ -151,11 +159,12 @@ pub async fn keep_open(mut actor: Actor, document: u16) -> Copy {
     while actor.turn().await {
         let Ok(stream) = copy.open(&actor.client, &actor.name).await else { continue };
         let mut stream = stream.reconnecting(RECONNECT_FOR);
-        let (mut assembly, mut listening) = (Assembly::default(), true);
+        let (mut assembly, stopped, mut listening) = (Assembly::default(), actor.stopped(), true);
+        tokio::pin!(stopped);
         while listening {
             tokio::select! {
-                told = stream.next() => listening = copy.take(told, &mut assembly).is_some(),
-                more = actor.turn() => listening = more && actor.dice.roll(1_000) >= LEAVING,
+                told = stream.next() => listening = copy.take(told, &mut assembly).is_some() && actor.stays(),
+                () = &mut stopped => listening = false,
             }
         }
     }

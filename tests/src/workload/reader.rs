@@ -1,6 +1,5 @@
 //! Reads by calls, linearizable: rooms, queues, documents.
 
-use conclave_client::ClientError;
 use conclave_proto::v1::{
     DescribeDocumentRequest, DescribeDocumentResponse, GetQueueRequest, GetQueueResponse, GetRoomRequest,
     GetRoomResponse, ListDocumentsRequest, ListDocumentsResponse, ListQueuesRequest, ListQueuesResponse,
@@ -40,10 +39,8 @@ pub async fn read(mut actor: Actor) {
             }
             _ => {
                 let request = DescribeDocumentRequest { name: document_name(&parent, document), ..Default::default() };
-                let describe = async || -> Result<DescribeDocumentResponse, ClientError> {
-                    client.describe_document(request).await
-                };
-                let _ = actor.ask(None, Call::DescribeDocument { document }, describe, holds).await;
+                let call = Call::DescribeDocument { document };
+                let _ = actor.ask(None, call, || client.describe_document(request), holds).await;
             }
         }
     }
