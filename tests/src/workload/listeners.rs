@@ -37,7 +37,6 @@ pub async fn follow_stream(mut actor: Actor) -> Transcript {
                 () = &mut stopped => listening = false,
             }
         }
-        transcript.resumes += 1;
     }
     transcript
 }
@@ -46,13 +45,12 @@ pub async fn follow_stream(mut actor: Actor) -> Transcript {
 pub async fn follow_in_session(mut actor: Actor) -> Transcript {
     let mut transcript = Transcript::new(&actor);
     while let Some(attached) = actor.attach().await {
-        let resource = format!("{}/messages", actor.name);
-        let subscribe = Subscribe { resource, after_revision: transcript.complete_to, ..Default::default() };
+        let (resource, after_revision) = (format!("{}/messages", actor.name), transcript.goes_on_after());
+        let subscribe = Subscribe { resource, after_revision, ..Default::default() };
         match attached.session.subscribe(subscribe).await {
             Ok(mut subscription) => listen(&mut actor, &mut subscription, &mut transcript).await,
             Err(error) => transcript.note_refusal(&error),
         }
-        transcript.resumes += 1;
         attached.close().await;
     }
     transcript
@@ -81,8 +79,14 @@ impl Transcript {
         Transcript { follower: actor.number, room: actor.room, heard, complete_to: 0, resumes: 0, breaks }
     }
 
+    /// Its cursor, which it is about to be taken up after.
+    fn goes_on_after(&mut self) -> u64 {
+        self.resumes += u32::from(self.complete_to > 0);
+        self.complete_to
+    }
+
     async fn open(&mut self, client: &Client, room: &str) -> Result<EventStream<FollowMessagesRequest>, ClientError> {
-        let request = FollowMessagesRequest { parent: room.to_owned(), after_revision: self.complete_to };
+        let request = FollowMessagesRequest { parent: room.to_owned(), after_revision: self.goes_on_after() };
         match client.follow_messages(request).await {
             Ok(stream) => Ok(stream.reconnecting(RECONNECT_FOR)),
             Err(error) => {
