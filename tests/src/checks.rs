@@ -104,7 +104,7 @@ impl Verdict {
             }
             Verdict::NotEnoughEvidence(_, missing) => format!("not enough evidence:\n{}", missing.join("\n")),
         };
-        let path: PathBuf = folder.join(format!("{name}-{}.json", std::process::id()));
+        let path: PathBuf = folder.join(format!("{name}-{}.json", history.seed));
         history.save(&path)?;
         bail!("{name}, seed {}: {what}\nhistory: {}", history.seed, path.display())
     }

@@ -62,8 +62,9 @@ pub async fn run(options: Options) -> Result<()> {
     let kinds = Kind::possible(&options.layout);
     let mut stage = Stage::new(site, workload.faults(), workload.recorder().rooms(), options.seed);
     let schedule = Schedule::new(options.seed, kinds, options.layout.hosts);
-    act(&mut stage, schedule, options.lasts).await.with_context(|| stage.last_lines())?;
-    let history = workload.finish().await.with_context(|| stage.last_lines())?;
+    let acted = act(&mut stage, schedule, options.lasts).await;
+    stage.explain(acted)?;
+    let history = stage.explain(workload.finish().await)?;
     let seconds = options.lasts.as_secs();
     let demand = Demand::new(seconds * OPERATIONS_PER_SECOND).faults_in_all(seconds / SECONDS_PER_FAULT);
     let verdict = judge(&history, &demand);
@@ -72,7 +73,7 @@ pub async fn run(options: Options) -> Result<()> {
     if let Some(path) = &options.report {
         std::fs::write(path, summary.to_string()).with_context(|| format!("report {}", path.display()))?;
     }
-    verdict.settle("torture", &history, &options.histories).with_context(|| stage.last_lines())?;
+    stage.explain(verdict.settle("torture", &history, &options.histories))?;
     let unexplained = stage.unexplained();
     ensure!(unexplained.is_empty(), "hosts ended for no reason: {unexplained:?}\n{}", stage.last_lines());
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use futures::future::join_all;
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -225,6 +225,11 @@ impl Stage {
     /// Those that no fault explains.
     pub fn unexplained(&self) -> &[Ending] {
         &self.unexplained
+    }
+
+    /// Adds to an error what the hosts said last.
+    pub fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| anyhow!("{error:#}\n{}", self.last_lines()))
     }
 
     pub fn last_lines(&self) -> String {
