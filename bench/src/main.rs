@@ -17,10 +17,7 @@ mod open_loop;
 mod probe;
 mod receive;
 mod report;
-mod restart;
 mod send;
-mod steady;
-mod takeover;
 mod usage;
 
 use std::path::Path;
@@ -45,9 +42,6 @@ cargo xtask bench [what]
   paper      a recorded paper typed into a document edit by edit, 1,000 in flight
   broadcast  ephemeral messages of one to 100 listeners
   follow     the durable log followed by 100
-  failover   the leader of a room killed 30 times: until writes flow again (not in `all`, as the next two)
-  transfer   the leader of a room told to stop: how long writes pause
-  restart    a host with 1 GiB of state: from its start until it serves
 
 CONCLAVE_BENCH_SECONDS sets the length of a measured round (default 10).
 ";
@@ -69,66 +63,41 @@ async fn main() -> ExitCode {
 }
 
 async fn run(what: &str) -> Result<()> {
-    let known = [
-        "all",
-        "idle",
-        "one",
-        "open",
-        "send",
-        "receive",
-        "echo",
-        "paper",
-        "broadcast",
-        "follow",
-        "failover",
-        "transfer",
-        "restart",
-    ];
+    let known = ["all", "idle", "one", "open", "send", "receive", "echo", "paper", "broadcast", "follow"];
     if !known.contains(&what) {
         bail!("there is no bench `{what}`\n\n{USAGE}");
     }
-    let mut bench = Bench::start().await?;
-    let rows = match what {
-        "failover" => takeover::failover(&mut bench).await?,
-        "transfer" => takeover::transfer(&mut bench).await?,
-        "restart" => restart::run(&mut bench).await?,
-        _ => steady_state(&bench, what).await?,
-    };
+    let asked = |name: &str| what == "all" || what == name;
+    let bench = Bench::start().await?;
+    let mut rows: Vec<Row> = Vec::new();
+    if asked("idle") {
+        rows.extend(idle::run(&bench).await?);
+    }
+    if asked("one") {
+        rows.extend(send::one(&bench).await?);
+    }
+    if asked("open") {
+        rows.extend(open_loop::run(&bench).await?);
+    }
+    if asked("send") {
+        rows.extend(send::run(&bench).await?);
+    }
+    if asked("receive") {
+        rows.extend(receive::run(&bench).await?);
+    }
+    if asked("echo") {
+        rows.extend(document::echo(&bench).await?);
+    }
+    if asked("paper") {
+        rows.extend(document::paper(&bench).await?);
+    }
+    if asked("broadcast") {
+        rows.extend(fan_out::run(&bench, Lane::Ephemeral).await?);
+    }
+    if asked("follow") {
+        rows.extend(fan_out::run(&bench, Lane::Durable).await?);
+    }
     let path = report::publish(Path::new(RESULTS), what, &rows)?;
     println!("\n{}\n{}", report::machine(), path.display());
     Ok(())
-}
-
-/// What is measured while nothing fails.
-async fn steady_state(bench: &Bench, what: &str) -> Result<Vec<Row>> {
-    let asked = |name: &str| what == "all" || what == name;
-    let mut rows: Vec<Row> = Vec::new();
-    if asked("idle") {
-        rows.extend(idle::run(bench).await?);
-    }
-    if asked("one") {
-        rows.extend(send::one(bench).await?);
-    }
-    if asked("open") {
-        rows.extend(open_loop::run(bench).await?);
-    }
-    if asked("send") {
-        rows.extend(send::run(bench).await?);
-    }
-    if asked("receive") {
-        rows.extend(receive::run(bench).await?);
-    }
-    if asked("echo") {
-        rows.extend(document::echo(bench).await?);
-    }
-    if asked("paper") {
-        rows.extend(document::paper(bench).await?);
-    }
-    if asked("broadcast") {
-        rows.extend(fan_out::run(bench, Lane::Ephemeral).await?);
-    }
-    if asked("follow") {
-        rows.extend(fan_out::run(bench, Lane::Durable).await?);
-    }
-    Ok(rows)
 }
