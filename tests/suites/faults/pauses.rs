@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use conclave_tests::site::Layout;
 use futures::future::join_all;
 
