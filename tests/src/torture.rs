@@ -91,8 +91,8 @@ async fn act(stage: &mut Stage, mut schedule: Schedule, lasts: Duration) -> Resu
             continue;
         }
         let leaders = stage.leaders().await;
-        let can_damage = schedule.wants_damage() && stage.is_calm() && stage.is_whole().await;
-        if let Some(choice) = schedule.choose(&stage.situation(&leaders, can_damage)) {
+        let is_whole = schedule.wants_it_whole() && stage.is_calm() && stage.is_whole().await;
+        if let Some(choice) = schedule.choose(&stage.situation(&leaders, is_whole)) {
             stage.inflict(choice, &leaders).await?;
         }
         next = Instant::now() + schedule.pause();

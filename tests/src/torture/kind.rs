@@ -125,6 +125,12 @@ impl Kind {
         matches!(self, Kind::Isolate | Kind::CutFromPeers | Kind::OneWay)
     }
 
+    /// Whether it begins only while every replica is there and has caught up: what is measured by it, or lost to it,
+    /// would else be another fault's doing.
+    pub fn wants_it_whole(self) -> bool {
+        matches!(self, Kind::KillLeader | Kind::Damage)
+    }
+
     /// Whether a host may end by itself because of it, and is right to.
     pub fn ends_hosts(self) -> bool {
         matches!(self, Kind::DiskError | Kind::DiskFull | Kind::Damage)

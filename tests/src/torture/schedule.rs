@@ -11,10 +11,10 @@ use crate::dice::Dice;
 /// Faults at once. With three hosts a third one finds hardly anybody left.
 const MOST_AT_ONCE: usize = 3;
 /// Between two beginnings: shortest and longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(3_500));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(2_500));
 
 /// How often what is next is found impossible before something else is next.
-const PATIENCE: usize = 12;
+const PATIENCE: usize = 8;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct Situation {
     /// Hosts that lead a room.
     pub leaders: Vec<usize>,
     /// Every replica is there and has caught up.
+    /// Asked only when the schedule wants to know.
     pub is_whole: bool,
 }
 
@@ -58,9 +59,9 @@ impl Schedule {
         PAUSE.0 + self.dice.time(PAUSE.1 - PAUSE.0)
     }
 
-    /// Whether it would use the knowledge that the cluster is whole.
-    pub fn wants_damage(&self) -> bool {
-        self.waiting.first() == Some(&Kind::Damage)
+    /// Whether what is next may only begin while the cluster is whole.
+    pub fn wants_it_whole(&self) -> bool {
+        self.waiting.first().is_some_and(|kind| kind.wants_it_whole())
     }
 
     /// The next fault; none if what is next has to wait.
@@ -103,8 +104,8 @@ impl Schedule {
     fn victims(&mut self, kind: Kind, situation: &Situation) -> Option<Vec<usize>> {
         let active = &situation.active;
         let has_a_cut = active.iter().any(|choice| choice.kind.is_a_cut());
-        let may_not_damage = kind == Kind::Damage && !(active.is_empty() && situation.is_whole);
-        if active.len() >= MOST_AT_ONCE || kind.is_a_cut() && has_a_cut || may_not_damage {
+        let is_too_early = kind.wants_it_whole() && !(active.is_empty() && situation.is_whole);
+        if active.len() >= MOST_AT_ONCE || kind.is_a_cut() && has_a_cut || is_too_early {
             return None;
         }
         let is_free = |host: &usize| !active.iter().any(|choice| choice.hosts.contains(host));
@@ -114,7 +115,7 @@ impl Schedule {
             Victims::Nobody => 0,
             Victims::One => 1,
             Victims::Leader => {
-                free.retain(|host| active.is_empty() && situation.leaders.contains(host));
+                free.retain(|host| situation.leaders.contains(host));
                 1
             }
             Victims::Two => 2,
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn a_store_is_not_damaged_while_another_is_rebuilt() {
         let mut schedule = Schedule::new(1, vec![Kind::Damage], 3);
-        assert!(schedule.wants_damage());
+        assert!(schedule.wants_it_whole());
         assert_eq!(schedule.choose(&Situation { is_whole: false, ..calm() }), None);
         assert!(schedule.choose(&calm()).is_some());
     }
