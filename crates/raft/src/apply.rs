@@ -137,6 +137,7 @@ impl Applier {
             self.put_membership(&mut writes);
         }
         self.engine.write(writes).map_err(ApplyError::Write)?;
+        reached(Point::Applied);
         drop(lane);
         if !committed.is_empty() {
             self.machine.get_mut().written();

@@ -17,7 +17,7 @@ use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardToLeader, InitializeError as OpenraftInitializeError,
     LinearizableReadError, RaftError,
 };
-use openraft::{Instant as _, Precondition, RaftMetrics, ReadPolicy};
+use openraft::{ChangeMembers, Instant as _, Precondition, RaftMetrics, ReadPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -177,10 +177,20 @@ impl Group {
         replica.new_leader(deadline).await
     }
 
-    /// Adds a replica that receives the log without a vote; returns once it has caught up.
+    /// Adds a replica that receives the log without a vote; how far it has come is in [`GroupStatus::matched`].
+    ///
+    /// openraft's own wait is not used: it takes a replica for caught up that lacks a few thousand entries, and so one
+    /// that never answered while the log is short.
     pub async fn add_learner(&self, replica: ReplicaId, address: PeerAddress) -> Result<(), MembershipError> {
-        let added = self.0.raft.add_learner(replica.0, address, true).await;
+        let added = self.0.raft.add_learner(replica.0, address, false).await;
         added.map(|_| ()).map_err(|error| self.0.membership_error(error))
+    }
+
+    /// Takes out replicas that have no vote.
+    pub async fn remove_learners(&self, learners: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
+        let learners: BTreeSet<u64> = learners.into_iter().map(|replica| replica.0).collect();
+        let removed = self.0.raft.change_membership(ChangeMembers::RemoveNodes(learners), false).await;
+        removed.map(|_| ()).map_err(|error| self.0.membership_error(error))
     }
 
     /// Makes exactly these members the voters; others leave. They must be voters or learners already. Refused if the
@@ -211,6 +221,7 @@ impl Group {
             committed: metrics.local_committed.map(|position| position.index),
             applied: metrics.last_applied.map(|position| position.index),
             purged: metrics.purged.map(|position| position.index),
+            changing: membership.get_joint_config().len() > 1,
             voters,
             learners,
             matched: matched

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use conclave_faults::{Point, reached};
 use conclave_storage::{Engine, EngineError, Family, WriteBatch};
 use conclave_types::GroupId;
 use parking_lot::Mutex;
@@ -99,7 +100,7 @@ impl GroupLog {
         let key = keys::vote(self.group);
         let value = keys::encode_vote(&key, &vote);
         batch.put(Family::Log, key, value);
-        self.queue.write_durably(batch, None).await?;
+        self.queue.write_vote(batch).await?;
         self.state.lock().vote = Some(vote);
         Ok(())
     }
@@ -125,7 +126,7 @@ impl GroupLog {
             (batch, state.end())
         };
         let log_end = Some((self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge) }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge), is_vote: false }).await
     }
 
     fn take_in(&self, state: &mut LogState, entries: impl IntoIterator<Item = Entry>) -> WriteBatch {
@@ -201,7 +202,9 @@ impl GroupLog {
         self.delete_entries(&mut batch, from, old_end.min(to.index + 1));
         // Past the end of the log the purge also moves the end.
         let log_end = (end > old_end).then(|| (self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: None }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: None, is_vote: false }).await?;
+        reached(Point::PurgeQueued);
+        Ok(())
     }
 
     fn delete_entries(&self, batch: &mut WriteBatch, from: u64, to: u64) {

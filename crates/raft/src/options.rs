@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conclave_faults::{Bug, planted};
 use conclave_types::GroupId;
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
@@ -121,7 +122,7 @@ impl RaftOptions {
             enable_pre_vote: Some(true),
             // State is applied without a sync: a leader that came back inside its own lease could serve reads from
             // before what it had acknowledged. A restarted replica always begins as a follower.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(planted(Bug::RestoreLeadership)),
             // Where a leader lost its majority but still reaches some, its heartbeats would keep them from electing
             // another. It is silent every other such interval.
             quorum_loss_probe_interval: Some(2 * election_timeout_max + 500),

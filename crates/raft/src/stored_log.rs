@@ -3,6 +3,7 @@
 //! Everything is written in one order, and a crash keeps a beginning of it. So the ends of the log already show whether
 //! something is missing that cannot have been lost in a crash; what lies between them is read later, by the scrub.
 
+use conclave_faults::{Bug, planted};
 use conclave_storage::{Engine, EngineError, Family};
 use conclave_types::GroupId;
 
@@ -33,7 +34,8 @@ impl StoredLog {
         let committed = position(keys::committed(group))?;
         let key = keys::vote(group);
         let vote = engine.get(Family::Log, &key)?.map(|value| keys::decode_vote(&key, value)).transpose()?;
-        let newest = engine.scan_back(Family::Log, keys::all_entries(group)).next().transpose()?;
+        let forgotten = usize::from(planted(Bug::DropLastEntry));
+        let newest = engine.scan_back(Family::Log, keys::all_entries(group)).nth(forgotten).transpose()?;
         let newest = newest.map(|(key, value)| keys::decode_entry(&key, value)).transpose()?;
         let oldest = engine.scan(Family::Log, keys::all_entries(group)).next().transpose()?;
         let oldest = oldest.map(|(key, value)| keys::decode_entry(&key, value)).transpose()?;
