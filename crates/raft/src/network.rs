@@ -109,6 +109,10 @@ impl Peer {
         body: impl Message,
         deadline: Duration,
     ) -> Result<A, CallError> {
+        // Nobody may vote for what this node holds, or append it.
+        if self.node.is_damaged() {
+            return Err(CallError::Peer(PeerError::Refused("the store of this node is damaged".into())));
+        }
         let body = Bytes::from(body.encode_to_vec());
         let call = PeerCall { group: self.group, to: self.to, from: self.from, kind, body };
         let answer = self.node.transport.call(self.address.clone(), lane, call, deadline);
