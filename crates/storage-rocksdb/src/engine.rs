@@ -16,7 +16,7 @@ use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, Options, ReadOp
 use self_cell::self_cell;
 
 use crate::RocksOptions;
-use crate::synced_sequence::SyncedSequence;
+use crate::synced_sequence::{SyncedSequence, has_database};
 
 /// RocksDB's own table of live bytes of a family.
 const LIVE_TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
@@ -46,6 +46,11 @@ struct Written {
 }
 
 impl RocksEngine {
+    /// Whether there is a database in `folder`; opening would make one where there is none.
+    pub fn exists(folder: &Path) -> bool {
+        has_database(folder)
+    }
+
     /// Opens the database in `folder`, or makes one there.
     ///
     /// Fails with [`EngineError::Damaged`] when the database lost writes that were synced; such a folder must not be

@@ -93,7 +93,7 @@ fn read(file: &File) -> io::Result<[u8; RECORD_BYTES]> {
 }
 
 /// `CURRENT` names the manifest; a folder without it holds no database.
-fn has_database(folder: &Path) -> bool {
+pub fn has_database(folder: &Path) -> bool {
     folder.join("CURRENT").exists()
 }
 
