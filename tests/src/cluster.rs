@@ -113,6 +113,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills the gateway and starts it again.
+    pub fn restart_gateway(&mut self) -> Result<()> {
+        if let Some(mut child) = self.gateway.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let log = self.log_file("gateway");
+        self.gateway.start(&self.binary, &log)
+    }
+
     /// SIGTERM, and waits for the process to end by itself.
     pub async fn stop_host(&mut self, index: usize) -> Result<()> {
         let child = self.hosts[index].child.take().context("the host does not run")?;
@@ -132,6 +142,45 @@ impl Cluster {
         let hosts = self.host_addresses.join(",");
         let arguments = ["token", "create", "--hosts", &hosts, "--cluster-token", CLUSTER_TOKEN, "--name", participant];
         eventually("a token", || async { self.run(&arguments).map(|token| token.trim().to_owned()) }).await
+    }
+
+    /// The operator's view of the hosts: a line each, with its store and what it has stopped.
+    pub fn status(&self) -> Result<Vec<serde_json::Value>> {
+        self.records(&[])
+    }
+
+    /// The operator's view of the shards: a line each, with its leader and how many vote.
+    pub fn shards(&self) -> Result<Vec<serde_json::Value>> {
+        self.records(&["--shards"])
+    }
+
+    fn records(&self, flags: &[&str]) -> Result<Vec<serde_json::Value>> {
+        let hosts = self.host_addresses.join(",");
+        let arguments = ["status", "--hosts", &hosts, "--cluster-token", CLUSTER_TOKEN, "--output", "json"];
+        Ok(serde_json::from_str(&self.run(&[&arguments[..], flags].concat())?)?)
+    }
+
+    /// Where a host keeps its data.
+    pub fn data_folder(&self, index: usize) -> PathBuf {
+        self.folder.path().join(&self.hosts[index].name)
+    }
+
+    /// Waits for a host that must end by itself; returns what it has logged so far.
+    pub async fn refused(&mut self, index: usize) -> Result<String> {
+        let mut child = self.hosts[index].child.take().context("the host does not run")?;
+        let until = Instant::now() + READY_WITHIN;
+        let status = loop {
+            match child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > until => {
+                    child.kill()?;
+                    bail!("the host was not refused\n{}", self.last_lines(20));
+                }
+                None => tokio::time::sleep(POLL).await,
+            }
+        };
+        ensure!(!status.success(), "the host ended with {status}");
+        Ok(std::fs::read_to_string(self.log_file(&self.hosts[index].name))?)
     }
 
     /// A client whose cluster is known to serve: it has created `room`.
