@@ -33,8 +33,12 @@ pub struct Cluster {
 /// Where a node of a cluster runs.
 #[derive(Debug, Clone, Default)]
 pub struct Place {
-    /// Where it listens.
+    /// Where others reach it.
     pub address: String,
+    /// Where it listens, when that is somewhere else.
+    pub listen: Option<String>,
+    /// Another build than the product, if any.
+    pub binary: Option<PathBuf>,
     /// Its data folder, if it is a host.
     pub data: PathBuf,
     /// A command that runs another one elsewhere, such as in a network namespace; usually none.
@@ -62,9 +66,12 @@ impl Cluster {
         let everyone = host_addresses.join(",");
         let process = |name: String, place: Place, role: &str, flags: &[(&str, String)]| {
             let mut command = place.inside;
+            let binary = place.binary.as_ref().unwrap_or(&binary);
             command.extend([binary.display().to_string(), role.to_owned()]);
-            let common = [("--listen", place.address), ("--cluster-token", CLUSTER_TOKEN.to_owned())];
-            for (flag, value) in common.iter().chain(flags) {
+            let told = place.listen.is_some().then(|| ("--advertise", place.address.clone()));
+            let listen = ("--listen", place.listen.unwrap_or(place.address));
+            let common = [listen, ("--cluster-token", CLUSTER_TOKEN.to_owned())];
+            for (flag, value) in common.iter().chain(&told).chain(flags) {
                 command.extend([(*flag).to_owned(), value.clone()]);
             }
             let log = folder.path().join(format!("{name}.log"));
@@ -312,13 +319,22 @@ pub fn free_address() -> Result<String> {
 
 /// The product's binary: named by `CONCLAVE_BIN`, else beside this test's own.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
+    built("CONCLAVE_BIN", "conclave")
+}
+
+/// The binary with crash points and planted bugs: named by `CONCLAVE_FAULTS_BIN`, else beside this test's own.
+pub fn faults_binary() -> Result<PathBuf> {
+    built("CONCLAVE_FAULTS_BIN", "conclave-faults")
+}
+
+fn built(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?;
-    let beside = test.parent().and_then(Path::parent).map(|folder| folder.join("conclave"));
+    let beside = test.parent().and_then(Path::parent).map(|folder| folder.join(name));
     match beside {
         Some(path) if path.exists() => Ok(path),
-        _ => bail!("the conclave binary is not built: run `cargo xtask test`, or set CONCLAVE_BIN"),
+        _ => bail!("the binary {name} is not built: run `cargo xtask test`, or set {variable}"),
     }
 }

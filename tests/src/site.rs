@@ -24,7 +24,7 @@ use self::damage::{Damage, Kind, Part};
 use self::disk::{Disk, shut_down};
 use self::network::{EDGE, Network};
 use self::supervision::{Ending, Supervisor};
-use crate::cluster::{Cluster, POLL, Place, free_address};
+use crate::cluster::{Cluster, POLL, Place, faults_binary, free_address};
 use crate::dice::Dice;
 use crate::status;
 
@@ -104,6 +104,21 @@ pub struct Site {
 impl Site {
     /// Builds the site and starts hosts and gateway; the cluster may not serve yet.
     pub fn start(layout: Layout) -> Result<Site> {
+        Site::start_on(layout, Ok)
+    }
+
+    /// The same with hosts that can be made to fail from inside, see [`crate::faults`]. They find this in their
+    /// environment.
+    pub fn start_with_faults(layout: Layout, environment: &[(&str, &str)]) -> Result<Site> {
+        let binary = faults_binary()?;
+        Site::start_on(layout, |mut place| {
+            place.environment.extend(environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            Ok(Place { binary: Some(binary.clone()), ..place })
+        })
+    }
+
+    /// The same with hosts in the places that `furnish` makes of those that the layout gives them.
+    pub fn start_on(layout: Layout, furnish: impl Fn(Place) -> Result<Place>) -> Result<Site> {
         let folder = tempfile::tempdir()?;
         let each = || (0..layout.hosts).map(|index| (index, format!("host-{index}")));
         let disks = match layout.disks {
@@ -125,7 +140,7 @@ impl Site {
             None => folder.path().join(name),
         };
         let data: Vec<PathBuf> = each().map(data).collect();
-        let place = |(index, _)| place_of(index, &data[index], network.as_ref(), clocks.get(index));
+        let place = |(index, _)| furnish(place_of(index, &data[index], network.as_ref(), clocks.get(index))?);
         let hosts = each().map(place).collect::<Result<Vec<Place>>>()?;
         let edge = match network {
             Some(_) => Place { address: format!("{EDGE}:7080"), environment: insecure("GATEWAY"), ..Place::default() },
@@ -268,7 +283,7 @@ fn place_of(index: usize, data: &Path, network: Option<&Network>, clock: Option<
     if let Some(clock) = clock {
         environment.extend(clock.environment()?);
     }
-    Ok(Place { address, data: data.to_owned(), inside, environment })
+    Ok(Place { address, data: data.to_owned(), inside, environment, ..Place::default() })
 }
 
 /// Beyond loopback a node wants to be told that nobody else listens on that network.

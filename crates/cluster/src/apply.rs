@@ -1,10 +1,14 @@
 //! What a command does to the table. Pure: every replica of the metadata group comes to the same table.
 
+mod new_store;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use conclave_types::{ClusterUuid, Epoch, NodeUuid, ProjectId, ReplicaId, ShardId};
 
 use crate::command::{Bootstrap, MetaCommand, PlannedShard};
+use crate::identity::store::FIRST_STORE;
 use crate::table::{
     ClusterTable, FIRST_ALLOCATED_REPLICA, KeyId, Node, NodeState, Replica, Shard, ShardState, TableError,
     TableRevision, TokenKey, check_address,
@@ -29,12 +33,38 @@ pub enum MetaRefusal {
     NotBootstrapped,
     #[error("node {0} has left the cluster")]
     NodeGone(NodeUuid),
+    #[error(
+        "node {node} comes with its store {given}, and the cluster knows its store {known}: the data folder is an older \
+         copy, and what it held was rebuilt since; bring the newest folder back, or start with an empty one as a new node"
+    )]
+    OldStore { node: NodeUuid, known: u32, given: u32 },
+    #[error(
+        "node {node} lost its store {lost}, which held the only replica of {group}: nobody can give it back; restore \
+         that store (the node's log says where it lies), or found a new cluster"
+    )]
+    OnlyReplica { node: NodeUuid, lost: u32, group: LostGroup },
     #[error("shard {} does not exist", .0.0)]
     UnknownShard(ShardId),
     #[error("token key {0} exists already with another secret or project")]
     KeyTaken(KeyId),
     #[error(transparent)]
     Invalid(#[from] TableError),
+}
+
+/// What has no replica left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostGroup {
+    Metadata,
+    Shard(ShardId),
+}
+
+impl fmt::Display for LostGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LostGroup::Metadata => f.write_str("the metadata group"),
+            LostGroup::Shard(shard) => write!(f, "shard {}", shard.0),
+        }
+    }
 }
 
 /// The table after `command`.
@@ -51,7 +81,9 @@ pub fn apply(table: Option<&ClusterTable>, command: &MetaCommand) -> Result<Appl
     let mut next = table.clone();
     match command {
         MetaCommand::Bootstrap(_) => unreachable!("handled above"),
-        MetaCommand::RegisterNode { node, address, zone } => register_node(&mut next, *node, address, zone)?,
+        MetaCommand::RegisterNode { node, address, zone, store } => {
+            register_node(&mut next, *node, address, zone, *store)?;
+        }
         MetaCommand::ActivateShard { shard } => activate_shard(&mut next, *shard)?,
         MetaCommand::CreateProject { project } => {
             next.projects.insert(project.clone());
@@ -98,7 +130,7 @@ fn shard(planned: &PlannedShard, next_replica: &mut ReplicaId) -> Result<Shard, 
         .map(|node| {
             let replica = *next_replica;
             next_replica.0 += 1;
-            Replica { replica, node: *node }
+            Replica { replica, node: *node, store: FIRST_STORE }
         })
         .collect();
     let preferred = replicas
@@ -108,25 +140,37 @@ fn shard(planned: &PlannedShard, next_replica: &mut ReplicaId) -> Result<Shard, 
     Ok(Shard { epoch: Epoch(1), state: ShardState::Creating, replicas, preferred_leader })
 }
 
-fn register_node(table: &mut ClusterTable, node: NodeUuid, address: &str, zone: &str) -> Result<(), MetaRefusal> {
+fn register_node(
+    table: &mut ClusterTable,
+    node: NodeUuid,
+    address: &str,
+    zone: &str,
+    store: u32,
+) -> Result<(), MetaRefusal> {
     check_address(address)?;
     let known = table.nodes.entry(node).or_insert_with(|| Node {
         node,
         address: String::new(),
         zone: String::new(),
         state: NodeState::Up,
+        store,
     });
     if known.state == NodeState::Gone {
         return Err(MetaRefusal::NodeGone(node));
     }
     known.address = address.into();
     known.zone = zone.into();
-    Ok(())
+    match (known.store, store) {
+        (known, given) if given < known => Err(MetaRefusal::OldStore { node, known, given }),
+        (lost, given) if given > lost => new_store::take(table, node, lost, given),
+        _ => Ok(()),
+    }
 }
 
 fn activate_shard(table: &mut ClusterTable, shard: ShardId) -> Result<(), MetaRefusal> {
     let row = table.shards.get_mut(usize::from(shard.0)).ok_or(MetaRefusal::UnknownShard(shard))?;
     row.state = ShardState::Active;
+    new_store::renew_shard(row, &table.nodes, &mut table.next_replica);
     Ok(())
 }
 
@@ -165,21 +209,26 @@ pub(crate) mod tests {
         };
         vec![
             MetaCommand::Bootstrap(Box::new(bootstrap())),
-            MetaCommand::RegisterNode { node: NodeUuid([4; 16]), address: "host-4:7000".into(), zone: "b".into() },
+            MetaCommand::RegisterNode {
+                node: NodeUuid([4; 16]),
+                address: "host-4:7000".into(),
+                zone: "b".into(),
+                store: 1,
+            },
             MetaCommand::ActivateShard { shard: ShardId(3) },
             MetaCommand::CreateProject { project: "other".parse().unwrap() },
             MetaCommand::CreateTokenKey { key },
         ]
     }
 
-    fn changed(table: Option<&ClusterTable>, command: &MetaCommand) -> ClusterTable {
+    pub(crate) fn changed(table: Option<&ClusterTable>, command: &MetaCommand) -> ClusterTable {
         match apply(table, command) {
             Ok(Applied::Changed(table)) => table,
             other => panic!("{command:?} gave {other:?}"),
         }
     }
 
-    fn founded() -> ClusterTable {
+    pub(crate) fn founded() -> ClusterTable {
         changed(None, &MetaCommand::Bootstrap(Box::new(bootstrap())))
     }
 
@@ -247,7 +296,8 @@ pub(crate) mod tests {
     fn a_known_node_moves_and_an_address_belongs_to_one() {
         let table = founded();
         let node = NodeUuid([1; 16]);
-        let register = |address: &str| MetaCommand::RegisterNode { node, address: address.into(), zone: "z".into() };
+        let register =
+            |address: &str| MetaCommand::RegisterNode { node, address: address.into(), zone: "z".into(), store: 1 };
         let moved = changed(Some(&table), &register("elsewhere:7000"));
         assert_eq!(moved.node(node).unwrap().address, "elsewhere:7000");
         let refused = apply(Some(&table), &register("host-2:7000"));

@@ -1,9 +1,10 @@
-//! Calls the metadata service of other hosts.
+//! Calls the metadata service of other hosts, and asks hosts for their status.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_proto::internal::v1 as wire;
+use conclave_proto::internal::v1::admin_service_client::AdminServiceClient;
 use conclave_proto::internal::v1::meta_service_client::MetaServiceClient;
 use conclave_types::{ClusterUuid, NodeUuid};
 use tokio::time::{Instant, sleep};
@@ -119,6 +120,13 @@ impl MetaClient {
         Ok(MetaOutcome { revision: TableRevision(answer.revision), changed: answer.changed })
     }
 
+    /// What a host says of itself and of its replicas.
+    pub async fn host_status(&self, address: &str) -> Result<wire::GetHostStatusResponse, MetaClientError> {
+        let mut admin = AdminServiceClient::new(connect(address).await?);
+        let answer = admin.get_host_status(self.request(wire::GetHostStatusRequest {}, Some(CALL_TIMEOUT))).await;
+        Ok(answer.map_err(|status| failure(address, &status))?.into_inner())
+    }
+
     pub(crate) async fn probe(&self, address: &str, asking: NodeUuid) -> Result<ProbeAnswer, MetaClientError> {
         let mut nonce = [0; 16];
         let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
@@ -175,21 +183,24 @@ impl MetaClient {
     }
 
     async fn dial(&self, address: &str) -> Result<MetaServiceClient<Channel>, MetaClientError> {
-        let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| unreachable(error.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE.0)
-            .keep_alive_timeout(KEEPALIVE.1)
-            .keep_alive_while_idle(true);
-        // The connect timeout ends with the TCP handshake; a host that then says nothing must not hold us.
-        let channel = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
-        let channel = channel
-            .map_err(|_| unreachable(format!("no answer in {CONNECT_TIMEOUT:?}")))?
-            .map_err(|error| unreachable(with_source(&error)))?;
-        Ok(MetaServiceClient::new(channel).max_decoding_message_size(MAX_TABLE_BYTES))
+        Ok(MetaServiceClient::new(connect(address).await?).max_decoding_message_size(MAX_TABLE_BYTES))
     }
+}
+
+async fn connect(address: &str) -> Result<Channel, MetaClientError> {
+    let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| unreachable(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1)
+        .keep_alive_while_idle(true);
+    // The connect timeout ends with the TCP handshake; a host that then says nothing must not hold us.
+    let channel = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+    channel
+        .map_err(|_| unreachable(format!("no answer in {CONNECT_TIMEOUT:?}")))?
+        .map_err(|error| unreachable(with_source(&error)))
 }
 
 /// What a status means to a caller.

@@ -1,13 +1,13 @@
 //! A host's part in its cluster: its replica of the metadata group if it holds one, its view of the table, its entry in
 //! it, and the service that others read from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use conclave_proto::internal::v1::meta_service_server::MetaServiceServer;
 use conclave_raft::{Group, Leadership, OpenError, RaftNode};
 use conclave_storage::{Engine, EngineError};
-use conclave_types::{GroupId, NodeUuid, ReplicaId};
+use conclave_types::{GroupId, NodeUuid};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,13 +17,15 @@ use crate::TableWatch;
 use crate::client::{MetaClient, MetaClientError};
 use crate::command::MetaCommand;
 use crate::founding::{Founder, FoundingError, FoundingOptions};
+use crate::identity::store::FIRST_STORE;
 use crate::identity::{DataFolder, FolderError, Origin};
 use crate::leaders::LeaderHints;
-use crate::machine::{MetaMachine, MetaOutcome};
+use crate::machine::MetaOutcome;
 use crate::service::{CommitError, MetaEndpoint};
 use crate::table::{ClusterTable, NodeState, TableError, check_address};
 use crate::table_client::TableClient;
 use crate::token::{ClusterToken, hosts_hash};
+use crate::{meta_replica, neighbours};
 
 /// Longest that a proposal is tried before its caller hears of it: two elections.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,8 +76,8 @@ pub struct Cluster {
     node: NodeUuid,
     endpoint: Arc<MetaEndpoint>,
     client: MetaClient,
-    /// Only on a host without a metadata replica.
-    follower: Option<TableClient>,
+    /// Only on a host that was started without a metadata replica, or with one that is being rebuilt.
+    follower: Option<Arc<TableClient>>,
     seeds: Vec<String>,
     failure: watch::Receiver<Option<Arc<ClusterError>>>,
     tasks: TaskTracker,
@@ -97,18 +99,21 @@ impl Cluster {
     ) -> Result<Cluster, StartError> {
         check_address(&options.advertise).map_err(StartError::Advertise)?;
         let seeds = seeds(&options, folder.origin())?;
-        let meta = match folder.origin().meta_replica() {
-            Some(replica) => Some(open_meta(replica, &raft, engine).await?),
+        let own = match meta_replica::known(&folder, &*engine)? {
+            Some(replica) => Some(meta_replica::open(replica, &raft, engine.clone()).await?),
             None => None,
         };
-        let (follower, group, table) = match meta {
-            Some((group, table)) => (None, Some(group), table),
-            None => {
-                let follower = TableClient::start(seeds.clone(), token.clone());
+        // A later store begins empty: its host follows the others even where it holds a replica, which may have to be
+        // rebuilt first.
+        let (follower, table) = match &own {
+            Some((_, table)) if folder.store() == FIRST_STORE => (None, table.clone()),
+            _ => {
+                let follower = Arc::new(TableClient::start(seeds.clone(), token.clone()));
                 let table = follower.table();
-                (Some(follower), None, table)
+                (Some(follower), table)
             }
         };
+        let (group, own_table) = own.unzip();
         let cancelled = CancellationToken::new();
         let endpoint = Arc::new(MetaEndpoint {
             token: token.clone(),
@@ -120,7 +125,7 @@ impl Cluster {
             },
             table,
             leaders: led,
-            group,
+            group: group.map(OnceLock::from).unwrap_or_default(),
             cancelled: cancelled.clone(),
         });
         let (failed, failure) = watch::channel(None);
@@ -135,6 +140,7 @@ impl Cluster {
             cancelled: cancelled.clone(),
             _cancel_on_drop: cancelled.drop_guard(),
         };
+        cluster.spawn_meta_replica(folder.store(), own_table, raft, engine);
         cluster.spawn_work(options, folder, failed);
         Ok(cluster)
     }
@@ -155,12 +161,12 @@ impl Cluster {
 
     /// Leadership of the metadata group; none on a host without a replica of it.
     pub fn meta_leadership(&self) -> Option<watch::Receiver<Leadership>> {
-        self.endpoint.group.as_ref().map(Group::leadership)
+        self.endpoint.group.get().map(Group::leadership)
     }
 
     /// This host's replica of the metadata group, to hand leadership over before a stop.
     pub fn meta_group(&self) -> Option<&Group> {
-        self.endpoint.group.as_ref()
+        self.endpoint.group.get()
     }
 
     /// The service for the host's internal listener.
@@ -183,14 +189,49 @@ impl Cluster {
         }
     }
 
+    /// Opens the replica of the metadata group once there is one to open, and keeps the group's members in line.
+    fn spawn_meta_replica(
+        &self,
+        store: u32,
+        own_table: Option<TableWatch>,
+        raft: Arc<RaftNode>,
+        engine: Arc<dyn Engine>,
+    ) {
+        let (endpoint, follower) = (self.endpoint.clone(), self.follower.clone());
+        let cancelled = self.cancelled.clone();
+        let work = async move {
+            let own_table = match own_table {
+                Some(own_table) => own_table,
+                None => match meta_replica::adopt(&endpoint, store, &raft, engine).await {
+                    Ok(own_table) => own_table,
+                    Err(reason) => {
+                        tracing::error!(%reason, "the new replica of the metadata group cannot be opened");
+                        return;
+                    }
+                },
+            };
+            let Some(group) = endpoint.group.get().cloned() else { return };
+            let members = meta_replica::keep_members(group, endpoint.table.clone());
+            match follower {
+                Some(follower) => {
+                    tokio::join!(members, meta_replica::offer_tables(own_table, follower));
+                }
+                None => members.await,
+            }
+        };
+        self.tasks.spawn(async move {
+            cancelled.run_until_cancelled(work).await;
+        });
+    }
+
     fn spawn_work(
         &self,
         options: ClusterOptions,
         folder: DataFolder,
         failed: watch::Sender<Option<Arc<ClusterError>>>,
     ) {
-        let founder = match (folder.origin(), &self.endpoint.group) {
-            (Origin::Founder { hosts, position }, Some(group)) => Some(Founder {
+        let founder = match (folder.origin(), self.endpoint.group.get()) {
+            (Origin::Founder { hosts, position }, Some(group)) if folder.store() == FIRST_STORE => Some(Founder {
                 client: self.client.clone(),
                 endpoint: self.endpoint.clone(),
                 group: group.clone(),
@@ -200,15 +241,20 @@ impl Cluster {
             }),
             _ => None,
         };
-        let member =
-            Member { endpoint: self.endpoint.clone(), client: self.client.clone(), seeds: self.seeds.clone(), options };
+        let member = Member {
+            endpoint: self.endpoint.clone(),
+            client: self.client.clone(),
+            seeds: self.seeds.clone(),
+            store: folder.store(),
+            options,
+        };
         let cancelled = self.cancelled.clone();
         self.tasks.spawn(async move {
             let work = async {
                 if let Some(founder) = founder {
                     founder.run().await?;
                 }
-                member.settle(folder).await
+                tokio::try_join!(member.check_neighbours(&folder), member.settle(&folder)).map(drop)
             };
             if let Some(Err(error)) = cancelled.run_until_cancelled(work).await {
                 tracing::error!(%error, "this host cannot take part in the cluster");
@@ -234,26 +280,18 @@ fn seeds(options: &ClusterOptions, origin: &Origin) -> Result<Vec<String>, Start
     Ok(others)
 }
 
-async fn open_meta(
-    replica: ReplicaId,
-    raft: &Arc<RaftNode>,
-    engine: Arc<dyn Engine>,
-) -> Result<(Group, TableWatch), StartError> {
-    let (machine, table) = MetaMachine::open(engine)?;
-    Ok((raft.open(GroupId::META, replica, Box::new(machine)).await?, table))
-}
-
 /// A host that keeps its own entry and folder right, once there is a table.
 struct Member {
     endpoint: Arc<MetaEndpoint>,
     client: MetaClient,
     seeds: Vec<String>,
+    store: u32,
     options: ClusterOptions,
 }
 
 impl Member {
     /// Goes on for as long as the host takes part: the table may come late, and may say one day that the host has left.
-    async fn settle(&self, mut folder: DataFolder) -> Result<(), ClusterError> {
+    async fn settle(&self, folder: &DataFolder) -> Result<(), ClusterError> {
         let mut watch = self.endpoint.table.clone();
         loop {
             let Some(table) = watch.borrow_and_update().clone() else {
@@ -273,12 +311,22 @@ impl Member {
         }
     }
 
+    /// A folder that knows its cluster must be of the one that its neighbours are of.
+    async fn check_neighbours(&self, folder: &DataFolder) -> Result<(), ClusterError> {
+        let Some(found) = folder.cluster() else { return Ok(()) };
+        match neighbours::other_cluster(&self.client, &self.seeds, self.endpoint.node, found).await {
+            Some(expected) => Err(FolderError::Cluster { path: folder.path().into(), found, expected }.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Tells the cluster where this host is. False if that could not be done yet.
     async fn register(&self) -> Result<bool, ClusterError> {
         let register = MetaCommand::RegisterNode {
             node: self.endpoint.node,
             address: self.options.advertise.clone(),
             zone: self.options.zone.clone(),
+            store: self.store,
         };
         match propose(&self.endpoint, &self.client, &self.seeds, &register).await {
             Ok(_) => Ok(true),
@@ -295,7 +343,9 @@ impl Member {
     fn is_right(&self, table: &ClusterTable) -> Result<bool, ClusterError> {
         match table.node(self.endpoint.node) {
             Some(own) if own.state == NodeState::Gone => Err(ClusterError::NodeGone(own.node)),
-            Some(own) => Ok(own.address == self.options.advertise && own.zone == self.options.zone),
+            Some(own) => {
+                Ok(own.address == self.options.advertise && own.zone == self.options.zone && own.store == self.store)
+            }
             None => Ok(false),
         }
     }

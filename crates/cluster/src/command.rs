@@ -11,13 +11,15 @@ use crate::table::{Node, Replica, Secret, TokenKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetaCommand {
     Bootstrap(Box<Bootstrap>),
-    /// Adds a node, Up and holding nothing, or takes note of a known node's new address and zone.
+    /// Adds a node, Up and holding nothing, or takes note of a known node's new address and zone. With a higher store
+    /// number than is known, every replica that the node held gets a new id: its store is gone.
     RegisterNode {
         node: NodeUuid,
         address: String,
         zone: String,
+        store: u32,
     },
-    /// The shard's group has committed its first entry.
+    /// The shard's group has committed its first entry. Replicas whose store is gone since get new ids.
     ActivateShard {
         shard: ShardId,
     },

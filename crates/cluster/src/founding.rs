@@ -7,7 +7,9 @@
 //! ```
 //! Members are written down with their node uuids, so a host whose folder was emptied in between is another node to
 //! everybody: its votes are not asked for, and it can never stand in for the replica that was lost. Whatever step a host
-//! is stopped in, its next start goes on from what group 0 holds.
+//! is stopped in, its next start goes on from what group 0 holds. A host that lost its store meanwhile takes no part: the
+//! first members and the first table name its first store, which answers nothing, and once there is a table it registers
+//! the next one and is given new replicas.
 
 mod plan;
 
@@ -24,6 +26,7 @@ use crate::TableWatch;
 use crate::client::{MetaClient, MetaClientError, ProbeAnswer};
 use crate::command::{Bootstrap, MetaCommand};
 use crate::identity::meta_hosts;
+use crate::identity::store::FIRST_STORE;
 use crate::service::{CommitError, MetaEndpoint};
 use crate::table::{Node, NodeState, Replica, Secret, TableError, TokenKey};
 use crate::token::hosts_hash;
@@ -224,6 +227,7 @@ impl Founder {
                 address: answer.address.clone(),
                 zone: answer.zone.clone(),
                 state: NodeState::Up,
+                store: FIRST_STORE,
             })
             .collect();
         let replication = self.options.replication.min(nodes.len());
@@ -243,7 +247,8 @@ impl Founder {
 
 /// The list's first hosts, with ids by its order.
 fn meta_replicas(answers: &[ProbeAnswer]) -> Vec<Replica> {
-    let replica = |(id, answer): (u64, &ProbeAnswer)| Replica { replica: ReplicaId(id), node: answer.node };
+    let replica =
+        |(id, answer): (u64, &ProbeAnswer)| Replica { replica: ReplicaId(id), node: answer.node, store: FIRST_STORE };
     (1..).zip(answers).take(meta_hosts(answers.len())).map(replica).collect()
 }
 

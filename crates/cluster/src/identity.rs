@@ -3,17 +3,24 @@
 //! Written before anything else in the folder, and compared before anything else is read, so that a folder that was
 //! mixed up is refused instead of joined to the wrong cluster. Changes replace the file as a whole: the old or the new
 //! identity survives a power cut, never half of one.
+//!
+//! It also numbers the node's stores (see [`store`]): a store that was condemned is never used again.
 
 mod file;
+pub mod store;
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use conclave_types::{ClusterUuid, NodeUuid, ReplicaId};
+use parking_lot::Mutex;
 
 use crate::token::{ClusterToken, Purpose};
 use file::FolderRecord;
+use store::FIRST_STORE;
+pub use store::{StoreVerdict, Successor};
 
 /// Format of everything in a data folder. A folder of another format is refused.
 pub const DATA_FORMAT: u32 = 1;
@@ -103,6 +110,13 @@ pub enum FolderError {
         path = path.display()
     )]
     Unknown { path: PathBuf },
+    /// Nobody else holds what a host that is its whole cluster has lost.
+    #[error(
+        "the store in {store} cannot be used ({reason}), and this host is its whole cluster, so nobody can rebuild what it \
+         held: bring the whole data folder back from a copy, or start with an empty one as a new cluster",
+        store = store.display()
+    )]
+    NoPeers { store: PathBuf, reason: String },
     #[error("initial hosts: {0}")]
     InitialHosts(String),
     #[error("no random bytes for a new node: {0}")]
@@ -112,8 +126,15 @@ pub enum FolderError {
 /// An opened data folder and its identity.
 #[derive(Debug)]
 pub struct DataFolder {
+    identity: Arc<Identity>,
+    origin: Origin,
+}
+
+/// The identity file. Whoever changes a fact holds the record until the file is replaced, so no change undoes another.
+#[derive(Debug)]
+struct Identity {
     path: PathBuf,
-    record: FolderRecord,
+    record: Mutex<FolderRecord>,
 }
 
 impl DataFolder {
@@ -124,9 +145,9 @@ impl DataFolder {
         let file = path.join(FILE);
         match fs::read(&file) {
             Ok(bytes) => {
-                let folder = DataFolder { record: FolderRecord::decode(&bytes, &file)?, path };
-                folder.check(token, &origin)?;
-                Ok(folder)
+                let record = FolderRecord::decode(&bytes, &file)?;
+                check(&path, &record, token, &origin)?;
+                Ok(DataFolder::new(path, record))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => DataFolder::create(path, token, origin),
             Err(source) => Err(io_error(&file, "reading", source)),
@@ -141,65 +162,87 @@ impl DataFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(FolderError::Unknown { path }),
             read => read.map_err(|source| io_error(&file, "reading", source))?,
         };
-        let folder = DataFolder { record: FolderRecord::decode(&bytes, &file)?, path };
-        folder.check(token, &folder.record.origin)?;
-        Ok(folder)
+        let record = FolderRecord::decode(&bytes, &file)?;
+        check(&path, &record, token, &record.origin)?;
+        Ok(DataFolder::new(path, record))
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.identity.path
     }
 
     pub fn node(&self) -> NodeUuid {
-        self.record.node
+        self.identity.record.lock().node
     }
 
     /// None until the first table was seen.
     pub fn cluster(&self) -> Option<ClusterUuid> {
-        self.record.cluster
+        self.identity.record.lock().cluster
     }
 
     pub fn origin(&self) -> &Origin {
-        &self.record.origin
+        &self.origin
     }
 
     /// Fixes the cluster, for ever. Does nothing when it is known already.
-    pub fn learn_cluster(&mut self, cluster: ClusterUuid) -> Result<(), FolderError> {
-        match self.record.cluster {
+    pub fn learn_cluster(&self, cluster: ClusterUuid) -> Result<(), FolderError> {
+        self.identity.change(|record| match record.cluster {
             Some(found) if found != cluster => {
-                Err(FolderError::Cluster { path: self.path.clone(), found, expected: cluster })
+                Err(FolderError::Cluster { path: self.path().into(), found, expected: cluster })
             }
-            Some(_) => Ok(()),
-            None => {
-                let record = FolderRecord { cluster: Some(cluster), ..self.record.clone() };
-                write_record(&self.path, &record)?;
-                self.record = record;
+            _ => {
+                record.cluster = Some(cluster);
                 Ok(())
             }
-        }
+        })
     }
 
     fn create(path: PathBuf, token: &ClusterToken, origin: Origin) -> Result<DataFolder, FolderError> {
         check_empty(&path)?;
         let mut node = [0; 16];
         getrandom::fill(&mut node)?;
-        let token_proof = token.proof(Purpose::Folder, &[]);
-        let record = FolderRecord { node: NodeUuid(node), cluster: None, token_proof, origin };
+        let record = FolderRecord {
+            node: NodeUuid(node),
+            cluster: None,
+            token_proof: token.proof(Purpose::Folder, &[]),
+            origin,
+            store: FIRST_STORE,
+            store_begun: false,
+            condemned: None,
+        };
         write_record(&path, &record)?;
-        Ok(DataFolder { path, record })
+        Ok(DataFolder::new(path, record))
     }
 
-    fn check(&self, token: &ClusterToken, origin: &Origin) -> Result<(), FolderError> {
-        let path = || self.path.clone();
-        if !token.is_proof(&self.record.token_proof, Purpose::Folder, &[]) {
-            return Err(FolderError::Token { path: path() });
-        }
-        if self.record.origin != *origin {
-            let (found, expected) = (describe(&self.record.origin), describe(origin));
-            return Err(FolderError::Origin { path: path(), found, expected });
+    fn new(path: PathBuf, record: FolderRecord) -> DataFolder {
+        let origin = record.origin.clone();
+        DataFolder { identity: Arc::new(Identity { path, record: Mutex::new(record) }), origin }
+    }
+}
+
+impl Identity {
+    /// Changes the record, on disk first; writes nothing if it stays as it is.
+    fn change(&self, change: impl FnOnce(&mut FolderRecord) -> Result<(), FolderError>) -> Result<(), FolderError> {
+        let mut present = self.record.lock();
+        let mut next = present.clone();
+        change(&mut next)?;
+        if next != *present {
+            write_record(&self.path, &next)?;
+            *present = next;
         }
         Ok(())
     }
+}
+
+fn check(path: &Path, record: &FolderRecord, token: &ClusterToken, origin: &Origin) -> Result<(), FolderError> {
+    if !token.is_proof(&record.token_proof, Purpose::Folder, &[]) {
+        return Err(FolderError::Token { path: path.into() });
+    }
+    if record.origin != *origin {
+        let (found, expected) = (describe(&record.origin), describe(origin));
+        return Err(FolderError::Origin { path: path.into(), found, expected });
+    }
+    Ok(())
 }
 
 fn describe(origin: &Origin) -> String {
@@ -248,111 +291,4 @@ fn io_error(path: &Path, what: &'static str, source: io::Error) -> FolderError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn token() -> ClusterToken {
-        "the token of the tests".parse().unwrap()
-    }
-
-    fn hosts() -> Vec<String> {
-        (1..=3).map(|n| format!("host-{n}:7000")).collect()
-    }
-
-    fn founder() -> Origin {
-        Origin::founder(hosts(), "host-2:7000").unwrap()
-    }
-
-    #[test]
-    fn a_folder_is_the_same_node_of_the_same_cluster_for_ever() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("data");
-        let mut folder = DataFolder::open(&path, &token(), founder()).unwrap();
-        assert_eq!((folder.cluster(), folder.origin().meta_replica()), (None, Some(ReplicaId(2))));
-        folder.learn_cluster(ClusterUuid([3; 16])).unwrap();
-
-        let mut again = DataFolder::open(&path, &token(), founder()).unwrap();
-        assert_eq!(again.node(), folder.node());
-        assert_eq!(again.cluster(), Some(ClusterUuid([3; 16])));
-        again.learn_cluster(ClusterUuid([3; 16])).unwrap();
-        let refused = again.learn_cluster(ClusterUuid([4; 16])).unwrap_err().to_string();
-        assert!(refused.contains("belongs to cluster 0303") && refused.contains("not to cluster 0404"), "{refused}");
-
-        let other = DataFolder::open(root.path().join("other"), &token(), founder()).unwrap();
-        assert_ne!(other.node(), folder.node());
-    }
-
-    #[test]
-    fn another_token_list_or_place_is_refused() {
-        let root = tempfile::tempdir().unwrap();
-        DataFolder::open(root.path(), &token(), founder()).unwrap();
-        let open = |token: &str, origin| DataFolder::open(root.path(), &token.parse().unwrap(), origin).unwrap_err();
-
-        let refused = open("some other cluster's token", founder());
-        assert!(matches!(refused, FolderError::Token { .. }), "{refused}");
-
-        let mut longer = hosts();
-        longer.push("host-4:7000".into());
-        let refused = open("the token of the tests", Origin::founder(longer, "host-2:7000").unwrap()).to_string();
-        let reason = "was started as host 2 of the initial hosts host-1:7000,host-2:7000,host-3:7000, not as host 2 of \
-                      the initial hosts host-1:7000,host-2:7000,host-3:7000,host-4:7000: start it as before";
-        assert!(refused.contains(reason), "{refused}");
-
-        let refused = open("the token of the tests", Origin::founder(hosts(), "host-1:7000").unwrap());
-        assert!(matches!(refused, FolderError::Origin { .. }), "{refused}");
-        let refused = open("the token of the tests", Origin::Joined).to_string();
-        assert!(refused.contains("not to join a cluster"), "{refused}");
-    }
-
-    #[test]
-    fn foreign_folders_are_refused_and_left_alone() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("photo.jpg"), "x").unwrap();
-        let refused = DataFolder::open(root.path(), &token(), founder()).unwrap_err();
-        assert!(matches!(&refused, FolderError::Foreign { found, .. } if found == "photo.jpg"), "{refused}");
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn other_formats_and_damaged_identities_are_refused() {
-        let root = tempfile::tempdir().unwrap();
-        DataFolder::open(root.path(), &token(), founder()).unwrap();
-        let file = root.path().join(FILE);
-        let good = fs::read_to_string(&file).unwrap();
-        let open_with = |text: &str| {
-            fs::write(&file, text).unwrap();
-            DataFolder::open(root.path(), &token(), founder()).unwrap_err()
-        };
-        assert!(matches!(open_with(&good.replace("format = 1", "format = 2")), FolderError::Format { found: 2, .. }));
-        for damaged in ["", "hello", &good[..good.len() / 2], &good.replace("node = ", "node = zz")] {
-            let refused = open_with(damaged);
-            assert!(matches!(refused, FolderError::Damaged { .. }), "{damaged:?}: {refused}");
-        }
-    }
-
-    #[test]
-    fn an_interrupted_first_write_is_begun_again() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join(NEW_FILE), "conclave ide").unwrap();
-        DataFolder::open(root.path(), &token(), founder()).unwrap();
-        assert!(!root.path().join(NEW_FILE).exists());
-    }
-
-    #[test]
-    fn the_first_three_or_five_hosts_hold_the_metadata_group() {
-        for (hosts, meta) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (9, 5)] {
-            let list: Vec<String> = (0..hosts).map(|n| format!("host-{n}:1")).collect();
-            let replicas: Vec<_> =
-                list.iter().filter_map(|host| Origin::founder(list.clone(), host).unwrap().meta_replica()).collect();
-            assert_eq!(replicas, (1..=meta).map(ReplicaId).collect::<Vec<_>>());
-        }
-        assert_eq!(Origin::Joined.meta_replica(), None);
-    }
-
-    #[test]
-    fn a_list_must_name_this_host_and_nobody_twice() {
-        assert!(Origin::founder(hosts(), "host-9:7000").is_err());
-        assert!(Origin::founder(vec!["a:1".into(), "a:1".into()], "a:1").is_err());
-        assert!(Origin::founder(vec!["a".into()], "a").is_err());
-    }
-}
+pub(crate) mod tests;

@@ -7,7 +7,8 @@
 //! without it: what is lost while the metadata group is down are changes to the table, nothing else.
 //!
 //! Start with [`table`] and [`command`], then [`machine`] (the group's state), [`identity`] (what a data folder
-//! remembers), [`founding`] (how a cluster is born), and [`cluster`] (what a host starts).
+//! remembers), [`founding`] (how a cluster is born), [`membership`] (how groups come to the members that the table lists),
+//! and [`cluster`] (what a host starts).
 
 pub mod apply;
 pub mod client;
@@ -17,6 +18,9 @@ pub mod founding;
 pub mod identity;
 pub mod leaders;
 pub mod machine;
+pub mod membership;
+mod meta_replica;
+mod neighbours;
 pub mod proof;
 pub mod service;
 pub mod table;
@@ -28,7 +32,7 @@ pub use client::{MetaClient, MetaClientError};
 pub use cluster::{Cluster, ClusterError, ClusterOptions, StartError};
 pub use command::{Bootstrap, MetaCommand, PlannedShard};
 pub use founding::{FoundingError, FoundingOptions};
-pub use identity::{DataFolder, FolderError, Origin};
+pub use identity::{DataFolder, FolderError, Origin, StoreVerdict, Successor};
 pub use leaders::{LeaderHint, LeaderHints};
 pub use machine::{MetaMachine, MetaOutcome};
 pub use service::MetaEndpoint;

@@ -1,7 +1,7 @@
 //! The metadata service of one host.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use conclave_proto::internal::v1::meta_service_server::{MetaService, MetaServiceServer};
@@ -36,8 +36,8 @@ pub struct MetaEndpoint {
     pub(crate) table: TableWatch,
     /// The shards this host leads.
     pub(crate) leaders: watch::Receiver<LeaderHints>,
-    /// This host's replica of the metadata group.
-    pub(crate) group: Option<Group>,
+    /// This host's replica of the metadata group; may come later.
+    pub(crate) group: OnceLock<Group>,
     pub(crate) cancelled: CancellationToken,
 }
 
@@ -61,7 +61,7 @@ impl MetaEndpoint {
 
     /// Commits a command if this host leads the metadata group.
     pub(crate) async fn commit(&self, command: &MetaCommand) -> Result<MetaOutcome, CommitError> {
-        let group = self.group.as_ref().ok_or(CommitError::NotLeader { leader: None })?;
+        let group = self.group.get().ok_or(CommitError::NotLeader { leader: None })?;
         let reply = group.propose(command.encode(), None).await.map_err(|error| match error {
             ProposeError::NotLeader { leader, .. } => {
                 CommitError::NotLeader { leader: leader.map(|(_, address)| self.current_address(address)) }
@@ -95,7 +95,7 @@ impl MetaService for MetaEndpoint {
             return Err(Status::invalid_argument("nonce must have 16 bytes"));
         }
         let table = self.table.borrow().clone();
-        let has_log = match &self.group {
+        let has_log = match self.group.get() {
             Some(group) => group.is_initialized().await,
             None => false,
         };

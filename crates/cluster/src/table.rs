@@ -57,6 +57,8 @@ pub struct Node {
     /// Empty when zones are not used.
     pub zone: String,
     pub state: NodeState,
+    /// Number of the store that it holds its replicas in, from 1. A higher one is a new, empty store.
+    pub store: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub enum NodeState {
 pub struct Replica {
     pub replica: ReplicaId,
     pub node: NodeUuid,
+    /// Number of that node's store for which the replica was handed out: it is in no other.
+    pub store: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,8 +194,13 @@ impl ClusterTable {
     }
 
     /// The shards that a node holds a replica of.
-    pub fn shards_of(&self, node: NodeUuid) -> impl Iterator<Item = (ShardId, &Shard, ReplicaId)> {
+    pub fn shards_of(&self, node: NodeUuid) -> impl Iterator<Item = (ShardId, &Shard, Replica)> {
         self.shards().filter_map(move |(id, shard)| shard.replica_on(node).map(|replica| (id, shard, replica)))
+    }
+
+    /// The replica of the metadata group that a node holds.
+    pub fn meta_replica_of(&self, node: NodeUuid) -> Option<Replica> {
+        self.meta_replicas.iter().find(|replica| replica.node == node).copied()
     }
 
     /// The replicas of a group with their nodes' addresses, as its members are written down.
@@ -259,6 +268,10 @@ impl ClusterTable {
         if replicas.iter().any(|replica| replica.replica.0 == 0 || replica.replica >= self.next_replica) {
             return Err(TableError::new(field, "have an id that was never handed out"));
         }
+        let is_ahead = |replica: &Replica| self.node(replica.node).is_some_and(|node| replica.store > node.store);
+        if replicas.iter().any(is_ahead) {
+            return Err(TableError::new(field, "are in a store that their node does not have"));
+        }
         Ok(())
     }
 
@@ -274,8 +287,8 @@ impl ClusterTable {
 }
 
 impl Shard {
-    pub fn replica_on(&self, node: NodeUuid) -> Option<ReplicaId> {
-        self.replicas.iter().find(|replica| replica.node == node).map(|replica| replica.replica)
+    pub fn replica_on(&self, node: NodeUuid) -> Option<Replica> {
+        self.replicas.iter().find(|replica| replica.node == node).copied()
     }
 }
 
@@ -296,7 +309,9 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> ClusterTable {
         let node = |byte: u8| NodeUuid([byte; 16]);
         let replicas = |first: u64| {
-            (0..3).map(|n| Replica { replica: ReplicaId(first + n), node: node(n as u8 + 1) }).collect::<Vec<_>>()
+            (0..3)
+                .map(|n| Replica { replica: ReplicaId(first + n), node: node(n as u8 + 1), store: 1 })
+                .collect::<Vec<_>>()
         };
         let project: ProjectId = "demo".parse().unwrap();
         let kid: KeyId = "first".parse().unwrap();
@@ -310,7 +325,7 @@ pub(crate) mod tests {
             nodes: (1..=3)
                 .map(|n| {
                     let address = format!("host-{n}:7000");
-                    (node(n), Node { node: node(n), address, zone: String::new(), state: NodeState::Up })
+                    (node(n), Node { node: node(n), address, zone: String::new(), state: NodeState::Up, store: 1 })
                 })
                 .collect(),
             meta_replicas: replicas(1),
@@ -330,7 +345,7 @@ pub(crate) mod tests {
     #[test]
     fn inconsistent_tables_are_refused_with_the_field() {
         type Damage = (&'static str, fn(&mut ClusterTable));
-        let damages: [Damage; 11] = [
+        let damages: [Damage; 12] = [
             ("shard_count", |table| table.shards.truncate(3)),
             ("replication", |table| table.replication = 4),
             ("cluster_secret", |table| table.secret = Secret::new([1; 5])),
@@ -338,6 +353,7 @@ pub(crate) mod tests {
             ("meta_replicas", |table| table.meta_replicas[0].replica = ReplicaId(0)),
             ("shards.replicas", |table| table.shards[1].replicas[0].node = NodeUuid([8; 16])),
             ("shards.replicas", |table| table.shards[1].replicas[0].node = table.shards[1].replicas[1].node),
+            ("shards.replicas", |table| table.shards[1].replicas[0].store = 2),
             ("shards.preferred_leader", |table| table.shards[2].preferred_leader = ReplicaId(1)),
             ("nodes.address", |table| {
                 table.nodes.get_mut(&NodeUuid([1; 16])).unwrap().address = "host-2:7000".into();

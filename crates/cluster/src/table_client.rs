@@ -29,6 +29,7 @@ const RELAY_LIFE: Duration = Duration::from_secs(10);
 
 /// A cluster as seen from outside. Stops when dropped.
 pub struct TableClient {
+    follower: Arc<Follower>,
     table: TableWatch,
     leaders: watch::Receiver<Arc<LeaderHints>>,
     tasks: TaskTracker,
@@ -55,7 +56,19 @@ impl TableClient {
             follower.spawn(follower.clone().follow_table(turn));
         }
         follower.spawn(follower.clone().follow_all_leaders());
-        TableClient { table, leaders, tasks, cancelled: cancelled.clone(), _cancel_on_drop: cancelled.drop_guard() }
+        TableClient {
+            follower,
+            table,
+            leaders,
+            tasks,
+            cancelled: cancelled.clone(),
+            _cancel_on_drop: cancelled.drop_guard(),
+        }
+    }
+
+    /// Takes a table that came another way.
+    pub(crate) fn offer(&self, table: Arc<ClusterTable>) {
+        self.follower.take_table(table, "this host");
     }
 
     /// The newest table; none until the cluster exists and one of its hosts was reached.
@@ -137,7 +150,7 @@ impl Follower {
             {
                 let table = ClusterTable::from_wire(response.table.unwrap_or_default())
                     .map_err(|error| MetaClientError::Refused { reason: error.to_string() })?;
-                self.take_table(table, address);
+                self.take_table(Arc::new(table), address);
                 heard = Heard::Something;
             }
             Ok(())
@@ -146,7 +159,7 @@ impl Follower {
         heard
     }
 
-    fn take_table(&self, table: ClusterTable, address: &str) {
+    fn take_table(&self, table: Arc<ClusterTable>, address: &str) {
         self.table.send_if_modified(|current| match current {
             Some(current) if current.cluster != table.cluster => {
                 tracing::error!(address, ours = %current.cluster, theirs = %table.cluster, "a host serves another cluster");
@@ -154,7 +167,7 @@ impl Follower {
             }
             Some(current) if current.revision >= table.revision => false,
             _ => {
-                *current = Some(Arc::new(table));
+                *current = Some(table);
                 true
             }
         });

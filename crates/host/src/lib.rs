@@ -4,8 +4,8 @@
 //! is replicated is `conclave-raft`'s. This crate must not know which engine it runs on, nor spawn threads.
 //!
 //! Life of a write: [`service`] or [`session`] takes it, [`admit`] checks it, [`proposer`] makes it part of a log entry,
-//! [`machine`] applies it, and the outcome goes back the same way. [`shard`] and [`leadership`] say who may do that;
-//! [`node`] puts it all together.
+//! [`machine`] applies it, and the outcome goes back the same way. [`shard`] and [`leadership`] say who may do that,
+//! [`membership`] keeps the members of what is led here in line with the table; [`node`] puts it all together.
 //!
 //! Life of an event: [`changes`] encodes what an entry changed, [`hub`] holds it for those who listen, and a [`feed`]
 //! brings it to one of them, from storage first and from the hub once it has caught up.
@@ -26,6 +26,8 @@ mod hub;
 mod leader_clock;
 mod leadership;
 mod machine;
+mod membership;
+mod metrics;
 pub mod node;
 mod presence;
 mod proposer;

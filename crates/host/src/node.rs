@@ -7,6 +7,7 @@ mod shards;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use conclave_cluster::{Cluster, ClusterError, ClusterOptions, ClusterToken, DataFolder, LeaderHints, StartError};
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
@@ -37,6 +39,7 @@ use crate::broken_off::BrokenOff;
 use crate::cluster_time::ClusterTime;
 use crate::service::{PublicApi, Serving};
 use crate::shed::Shed;
+use crate::{membership, metrics};
 use shards::{HeardHosts, ShardKeeper};
 
 /// Streams of one gateway connection: every session is one.
@@ -106,7 +109,7 @@ impl Host {
         drive: impl FnOnce(LogWriter, LogSyncer),
     ) -> Result<Host, HostError> {
         let HostParts { folder, engine, clock, listener } = parts;
-        let node = folder.node();
+        let (node, store) = (folder.node(), folder.store());
         let identity = LocalIdentity::new(node, options.token.peer_proof(), folder.cluster());
         let transport = GrpcTransport::new(PeerTransportOptions::default(), identity.clone(), clock.clone());
         let (raft, writer, syncer) = RaftNode::new(options.raft, engine.clone(), transport.clone());
@@ -123,11 +126,14 @@ impl Host {
             table: cluster.table(),
             time: ClusterTime::new(clock.clone(), Box::new(HeardHosts::new(transport.clocks(), clock.clone()))),
             leadership_changed: watch::channel(()).0,
+            unopened: RwLock::default(),
+            rebuilds: AtomicU64::new(0),
         });
         let (tasks, serve, keep) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
 
         let keeper = ShardKeeper {
             node,
+            store,
             engine: engine.clone(),
             workers: Arc::default(),
             raft: raft.clone(),
@@ -139,8 +145,10 @@ impl Host {
         };
         keeper.open_recorded().await?;
         let host = Host { cluster, serving, transport, tasks, serve, keep };
-        host.spawn_server(listener, &raft, Admin { node, token: options.token, serving: host.serving.clone(), engine });
+        let (serving, cluster) = (host.serving.clone(), host.cluster.clone());
+        host.spawn_server(listener, &raft, Admin { node, store, token: options.token, serving, cluster, engine });
         host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
+        host.tasks.spawn(membership::keep_members(host.serving.clone(), host.keep.clone()));
         host.tasks.spawn(shards::activate_shards(host.serving.clone(), host.cluster.clone(), host.keep.clone()));
         host.spawn_keeper(keeper);
         Ok(host)
@@ -200,9 +208,9 @@ impl Host {
         self.serve.cancel();
         let shards: Vec<_> = std::mem::take(&mut *self.serving.shards.write()).into_values().collect();
         stream::iter(shards).for_each_concurrent(STOP_AT_ONCE, |shard| async move { shard.stop().await }).await;
-        let meta = self.cluster.meta_group().cloned();
         self.cluster.shutdown().await;
-        if let Some(meta) = meta {
+        // Only now: until then a replica could still come.
+        if let Some(meta) = self.cluster.meta_group().cloned() {
             meta.shutdown().await;
         }
         self.transport.shutdown().await;
@@ -219,14 +227,18 @@ impl Host {
         let messaging = MessagingServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
         let participants = ParticipantServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
         let sessions = SessionServiceServer::new(api).max_decoding_message_size(MAX_FRAME_BYTES + ENVELOPE_BYTES);
+        let page = metrics::add_page(Routes::default(), admin.clone());
         // Peers, the table and the operator get no limit that client load could use up.
         let router = Server::builder()
+            // For the page of metrics, which is fetched without HTTP/2.
+            .accept_http1(true)
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_routes(page)
             .add_service(peer_service(&self.transport, raft.handler()))
             .add_service(self.cluster.meta_service())
             .add_service(AdminServiceServer::new(admin))

@@ -14,6 +14,14 @@ pub fn record(engine: &dyn Engine, shard: ShardId, replica: ReplicaId) -> Result
     engine.sync()
 }
 
+/// Forgets a replica that was replaced by one in another store.
+pub fn forget(engine: &dyn Engine, shard: ShardId) -> Result<(), EngineError> {
+    let mut batch = WriteBatch::new();
+    batch.delete(Family::Node, key(shard));
+    engine.write(batch)?;
+    engine.sync()
+}
+
 /// All replicas recorded here.
 pub fn hosted(engine: &dyn Engine) -> Result<Vec<(ShardId, ReplicaId)>, EngineError> {
     let range = KeyRange { from: vec![HOSTED], to: vec![HOSTED + 1] };
@@ -43,6 +51,8 @@ mod tests {
         for (shard, replica) in [(0, 7), (300, 1_000)] {
             record(&engine, ShardId(shard), ReplicaId(replica)).expect("recorded");
         }
+        record(&engine, ShardId(9), ReplicaId(8)).expect("recorded");
+        forget(&engine, ShardId(9)).expect("forgotten");
         engine.crash();
         let found = hosted(&engine).expect("readable");
         assert_eq!(found, [(ShardId(0), ReplicaId(7)), (ShardId(300), ReplicaId(1_000))]);

@@ -11,12 +11,13 @@ mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use conclave_auth::{CLAIMS_HEADER, Claims};
 use conclave_cluster::{ClusterTable, ShardState};
 use conclave_proto::resource::{QueuePath, RoomPath};
 use conclave_room::{Command, Operation, Origin, Outcome};
-use conclave_types::{QueueName, RoomName, RoomUid, ShardId, Slot};
+use conclave_types::{QueueName, ReplicaId, RoomName, RoomUid, ShardId, Slot};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
@@ -36,6 +37,17 @@ pub struct Serving {
     pub time: ClusterTime,
     /// Told whenever a shard begins or ends to be led here.
     pub leadership_changed: watch::Sender<()>,
+    /// Replicas that are here and could not be opened, and why: the shard is served by its others.
+    pub unopened: RwLock<BTreeMap<ShardId, Unopened>>,
+    /// How often a group that this host leads got the voters that the table lists.
+    pub rebuilds: AtomicU64,
+}
+
+/// A replica that could not be opened.
+#[derive(Debug, Clone)]
+pub struct Unopened {
+    pub replica: ReplicaId,
+    pub reason: String,
 }
 
 /// The public services over one host's shards.
@@ -75,7 +87,11 @@ impl Serving {
     pub fn shard(&self, id: ShardId) -> Result<Arc<Shard>, Fault> {
         let state = self.table.borrow().as_ref().and_then(|table| table.shard(id)).map(|shard| shard.state);
         match state {
-            Some(ShardState::Active) => self.shards.read().get(&id).cloned().ok_or_else(Fault::stale_epoch),
+            Some(ShardState::Active) => match self.shards.read().get(&id).cloned() {
+                Some(shard) => Ok(shard),
+                None if self.unopened.read().contains_key(&id) => Err(Fault::no_leader()),
+                None => Err(Fault::stale_epoch()),
+            },
             Some(ShardState::Creating) | None => Err(Fault::no_leader()),
         }
     }

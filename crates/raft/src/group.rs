@@ -17,7 +17,7 @@ use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardToLeader, InitializeError as OpenraftInitializeError,
     LinearizableReadError, RaftError,
 };
-use openraft::{Instant as _, Precondition, RaftMetrics, ReadPolicy};
+use openraft::{ChangeMembers, Instant as _, Precondition, RaftMetrics, ReadPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -122,6 +122,9 @@ impl Group {
     /// Returns once this replica is known to lead and has applied everything acknowledged before the call.
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
         let replica = &*self.0;
+        if replica.node.is_damaged() {
+            return Err(BarrierError::Stopped);
+        }
         // A leader without a majority waits one lease for it; what is longer than two hangs.
         let limit = 2 * replica.node.options.election_timeout_max;
         let read = timeout(limit, replica.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
@@ -174,10 +177,20 @@ impl Group {
         replica.new_leader(deadline).await
     }
 
-    /// Adds a replica that receives the log without a vote; returns once it has caught up.
+    /// Adds a replica that receives the log without a vote; how far it has come is in [`GroupStatus::matched`].
+    ///
+    /// openraft's own wait is not used: it takes a replica for caught up that lacks a few thousand entries, and so one
+    /// that never answered while the log is short.
     pub async fn add_learner(&self, replica: ReplicaId, address: PeerAddress) -> Result<(), MembershipError> {
-        let added = self.0.raft.add_learner(replica.0, address, true).await;
+        let added = self.0.raft.add_learner(replica.0, address, false).await;
         added.map(|_| ()).map_err(|error| self.0.membership_error(error))
+    }
+
+    /// Takes out replicas that have no vote.
+    pub async fn remove_learners(&self, learners: BTreeSet<ReplicaId>) -> Result<(), MembershipError> {
+        let learners: BTreeSet<u64> = learners.into_iter().map(|replica| replica.0).collect();
+        let removed = self.0.raft.change_membership(ChangeMembers::RemoveNodes(learners), false).await;
+        removed.map(|_| ()).map_err(|error| self.0.membership_error(error))
     }
 
     /// Makes exactly these members the voters; others leave. They must be voters or learners already. Refused if the
@@ -208,6 +221,7 @@ impl Group {
             committed: metrics.local_committed.map(|position| position.index),
             applied: metrics.last_applied.map(|position| position.index),
             purged: metrics.purged.map(|position| position.index),
+            changing: membership.get_joint_config().len() > 1,
             voters,
             learners,
             matched: matched
@@ -250,6 +264,9 @@ impl Replica {
         leading: &mut watch::Receiver<Option<LeaderTerm>>,
         bound_to: Option<LeaderTerm>,
     ) -> Result<LeaderTerm, ProposeError> {
+        if self.node.is_damaged() {
+            return Err(ProposeError::Stopped);
+        }
         let now = *leading.borrow_and_update();
         match now {
             Some(tenure)

@@ -14,7 +14,7 @@ use crate::bounded::{self, End};
 use crate::cargo::Cargo;
 
 /// Where reports are kept, from the workspace's root.
-const REPORTS: &str = "tests/reports";
+pub const REPORTS: &str = "tests/reports";
 /// What the suite finds its file by.
 const REPORT: &str = "CONCLAVE_REPORT";
 
@@ -81,7 +81,7 @@ fn write(root: &Path, run: &LongRun<'_>, counted: &Path, facts: &[(&str, &str)],
 }
 
 /// The commit, and whether something else was built than it.
-fn commit(root: &Path) -> Result<String> {
+pub fn commit(root: &Path) -> Result<String> {
     let commit = printed(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root))?;
     let reports = format!(":!{REPORTS}");
     let changed =
@@ -89,7 +89,7 @@ fn commit(root: &Path) -> Result<String> {
     Ok(if changed.stdout.is_empty() { commit } else { format!("{commit}, with changes that are not committed") })
 }
 
-fn printed(command: &mut Command) -> Result<String> {
+pub fn printed(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?} failed: {}", output.status);

@@ -11,6 +11,7 @@ mod checks;
 mod layering;
 mod links;
 mod long_run;
+mod mutations;
 mod reports;
 mod setup;
 mod sizes;
@@ -32,6 +33,9 @@ cargo xtask <task>
   test [filter]         run every test; the last line is `N passed, N failed`, and `, N skipped` if any was
   power [--cuts N]      cut the power of loaded hosts N times and write a report
   damage [--damages N]  damage the files of hosts N times and write a report
+  mutations             plant seven bugs, one at a time, and see that the suites catch each
+  torture [--minutes N] [--seed S]
+                        let everything fail at random for N minutes and write a report
   ci                    check format, lints, documentation, layering, descriptor, sample and links; writes nothing
   fix                   rewrite what `ci` checks and a tool can mend
   bench [what]          build, then run the load generator; arguments go to it
@@ -63,6 +67,8 @@ fn run() -> Result<ExitCode> {
         }
         "power" => reports::power(&prepared(Purpose::Faults)?, &rest),
         "damage" => reports::damage(&prepared(Purpose::Faults)?, &rest),
+        "mutations" => mutations::run(&prepared(Purpose::Faults)?),
+        "torture" => reports::torture(&prepared(Purpose::Faults)?, &rest),
         "ci" => checks::check(&prepared(Purpose::Build)?),
         "fix" => checks::fix(&prepared(Purpose::Build)?),
         "bench" => bench(&prepared(Purpose::Build)?, &rest),

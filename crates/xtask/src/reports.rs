@@ -53,6 +53,47 @@ pub fn damage(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
     run(cargo, &DAMAGE, arguments)
 }
 
+/// Minutes of the report that is asked for with a release.
+const TORTURE_MINUTES: u64 = 20;
+/// What a torture takes beside its minutes: to start, to read everything back, to judge it.
+const AROUND_TORTURE: Duration = Duration::from_secs(600);
+
+/// `cargo xtask torture --minutes N --seed S`
+pub fn torture(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
+    let (minutes, seed) = minutes_and_seed(arguments)?;
+    let lasts = Duration::from_secs(minutes * 60);
+    let mut environment = vec![("CONCLAVE_TORTURE_SECONDS", lasts.as_secs().to_string())];
+    environment.extend(seed.map(|seed| ("CONCLAVE_SEED", seed.to_string())));
+    let seed = seed.map_or_else(String::new, |seed| format!(" --seed {seed}"));
+    let run = LongRun {
+        title: "torture",
+        target: "torture",
+        test: "whatever_fails_nothing_acknowledged_is_lost",
+        environment,
+        limit: lasts + AROUND_TORTURE,
+        command: format!("cargo xtask torture --minutes {minutes}{seed}"),
+    };
+    long_run::run(cargo, &run)
+}
+
+/// The seed is the run's own choice unless it is given.
+fn minutes_and_seed(arguments: &[String]) -> Result<(u64, Option<u64>)> {
+    let (mut minutes, mut seed) = (TORTURE_MINUTES, None);
+    let mut rest = arguments;
+    while let [flag, value, behind @ ..] = rest {
+        let number: u64 = value.parse().with_context(|| format!("{flag} {value}: not a number"))?;
+        match flag.as_str() {
+            "--minutes" => minutes = number,
+            "--seed" => seed = Some(number),
+            _ => bail!("expected `--minutes N` and `--seed S`, not `{flag}`"),
+        }
+        rest = behind;
+    }
+    ensure!(rest.is_empty(), "{} lacks its number", rest.join(" "));
+    ensure!(minutes > 0, "--minutes must be above zero");
+    Ok((minutes, seed))
+}
+
 fn run(cargo: &Cargo, suite: &Suite, arguments: &[String]) -> Result<ExitCode> {
     let size = number(suite.flag, suite.default, arguments)?;
     let run = LongRun {
@@ -91,6 +132,19 @@ mod tests {
         assert_eq!(number(&["--cuts", "3"]).unwrap(), 3);
         for wrong in [&["--cut", "3"][..], &["--cuts", "many"], &["--cuts", "0"], &["--cuts"], &["3"]] {
             assert!(number(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_torture_has_minutes_and_perhaps_a_seed() {
+        let read = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            minutes_and_seed(&arguments)
+        };
+        assert_eq!(read(&[]).unwrap(), (20, None));
+        assert_eq!(read(&["--seed", "7", "--minutes", "3"]).unwrap(), (3, Some(7)));
+        for wrong in [&["--minutes"][..], &["--minutes", "0"], &["--minutes", "x"], &["--hours", "1"], &["3"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use conclave_types::{ClusterUuid, ShardId};
 use prost::Message;
 
 use super::{Bootstrap, MetaCommand, PlannedShard};
-use crate::table::wire::{node_uuid, project, to_u32, uuid};
+use crate::table::wire::{node_uuid, project, store, to_u32, uuid};
 use crate::table::{Node, Replica, Secret, TableError, TokenKey};
 
 impl MetaCommand {
@@ -24,10 +24,11 @@ impl MetaCommand {
     pub(crate) fn to_wire(&self) -> wire::MetaCommand {
         let command = match self {
             MetaCommand::Bootstrap(bootstrap) => Command::Bootstrap(bootstrap.to_wire()),
-            MetaCommand::RegisterNode { node, address, zone } => Command::RegisterNode(wire::RegisterNode {
+            MetaCommand::RegisterNode { node, address, zone, store } => Command::RegisterNode(wire::RegisterNode {
                 node_uuid: Bytes::copy_from_slice(&node.0),
                 address: address.clone(),
                 zone: zone.clone(),
+                store: *store,
             }),
             MetaCommand::ActivateShard { shard } => {
                 Command::ActivateShard(wire::ActivateShard { shard: shard.0.into() })
@@ -50,6 +51,7 @@ impl MetaCommand {
                 node: node_uuid("node_uuid", &register.node_uuid)?,
                 address: register.address,
                 zone: register.zone,
+                store: store(register.store),
             },
             Command::ActivateShard(activate) => MetaCommand::ActivateShard { shard: shard(activate.shard)? },
             Command::CreateProject(create) => MetaCommand::CreateProject { project: project(&create.project)? },

@@ -46,6 +46,7 @@ mod tests {
                 address: format!("host-{n}:7000"),
                 zone: String::new(),
                 state: TableNodeState::Up,
+                store: 1,
             })
             .collect();
         let shards = plan_shards(&nodes, 16, 3).unwrap();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use conclave_types::{ClusterUuid, NodeUuid};
 use sha2::{Digest, Sha256};
 
-use super::{DATA_FORMAT, FolderError, Origin};
+use super::{DATA_FORMAT, FIRST_STORE, FolderError, Origin};
 use crate::token::{from_hex, hex};
 
 const HEAD: &str = "conclave data folder";
@@ -18,6 +18,12 @@ pub(super) struct FolderRecord {
     pub cluster: Option<ClusterUuid>,
     pub token_proof: [u8; 32],
     pub origin: Origin,
+    /// Number of the store in use.
+    pub store: u32,
+    /// The store of this number has existed.
+    pub store_begun: bool,
+    /// Why the store of this number must not be used again; one line.
+    pub condemned: Option<String>,
 }
 
 impl FolderRecord {
@@ -29,6 +35,15 @@ impl FolderRecord {
         text += &format!("token_proof = {}\n", hex(&self.token_proof));
         if let Origin::Founder { hosts, position } = &self.origin {
             text += &format!("initial_hosts = {}\nposition = {position}\n", hosts.join(","));
+        }
+        if self.store != FIRST_STORE {
+            text += &format!("store = {}\n", self.store);
+        }
+        if self.store_begun {
+            text += "store_begun = yes\n";
+        }
+        if let Some(reason) = &self.condemned {
+            text += &format!("condemned = {reason}\n");
         }
         let checksum = checksum(&text);
         text + &format!("checksum = {checksum}\n")
@@ -63,9 +78,18 @@ impl FolderRecord {
             },
             None => Origin::Joined,
         };
+        let store = match facts.get("store") {
+            Some(number) => number.parse().ok().filter(|number| *number > FIRST_STORE).ok_or("store")?,
+            None => FIRST_STORE,
+        };
+        // Folders from before this fact was written: who knew a cluster had a store.
+        let store_begun = facts.contains_key("store_begun") || store == FIRST_STORE && cluster.is_some();
         Ok(FolderRecord {
             node: fact(facts, "node").ok_or("node")?,
             cluster,
+            store,
+            store_begun,
+            condemned: facts.get("condemned").map(|reason| (*reason).to_owned()),
             token_proof: facts.get("token_proof").and_then(|text| from_hex(text)).ok_or("token_proof")?,
             origin,
         })

@@ -7,6 +7,8 @@ use conclave_proto::internal::v1 as wire;
 use conclave_types::{ClusterUuid, Epoch, NodeUuid, ProjectId, ReplicaId};
 use prost::Message;
 
+use crate::identity::store::FIRST_STORE;
+
 use super::{ClusterTable, Node, NodeState, Replica, Secret, Shard, ShardState, TableError, TableRevision, TokenKey};
 
 impl ClusterTable {
@@ -73,6 +75,7 @@ impl Node {
             address: self.address.clone(),
             zone: self.zone.clone(),
             state: state.into(),
+            store: self.store,
         }
     }
 
@@ -84,18 +87,24 @@ impl Node {
             wire::NodeState::Gone => NodeState::Gone,
             wire::NodeState::Unspecified => return Err(TableError::new("nodes.state", "is missing or unknown")),
         };
-        Ok(Node { node: node_uuid("nodes.node_uuid", &node.node_uuid)?, address: node.address, zone: node.zone, state })
+        Ok(Node {
+            node: node_uuid("nodes.node_uuid", &node.node_uuid)?,
+            address: node.address,
+            zone: node.zone,
+            state,
+            store: store(node.store),
+        })
     }
 }
 
 impl Replica {
     pub(crate) fn to_wire(self) -> wire::Replica {
-        wire::Replica { replica_id: self.replica.0, node_uuid: Bytes::copy_from_slice(&self.node.0) }
+        wire::Replica { replica_id: self.replica.0, node_uuid: Bytes::copy_from_slice(&self.node.0), store: self.store }
     }
 
     pub(crate) fn from_wire(replica: &wire::Replica) -> Result<Self, TableError> {
         let node = node_uuid("replicas.node_uuid", &replica.node_uuid)?;
-        Ok(Replica { replica: ReplicaId(replica.replica_id), node })
+        Ok(Replica { replica: ReplicaId(replica.replica_id), node, store: store(replica.store) })
     }
 }
 
@@ -146,6 +155,11 @@ impl TokenKey {
     }
 }
 
+/// Bytes from before stores were numbered say nothing: then it is the first.
+pub(crate) fn store(number: u32) -> u32 {
+    number.max(FIRST_STORE)
+}
+
 pub(crate) fn project(name: &str) -> Result<ProjectId, TableError> {
     name.parse().map_err(|error: conclave_types::NameError| TableError::new("project", error.rule))
 }
@@ -186,6 +200,15 @@ mod tests {
     fn a_table_survives_its_bytes() {
         let table = sample();
         assert_eq!(ClusterTable::decode(&table.encode()), Ok(table));
+    }
+
+    #[test]
+    fn bytes_from_before_stores_were_numbered_mean_the_first() {
+        let mut old = sample().to_wire();
+        old.nodes.iter_mut().for_each(|node| node.store = 0);
+        let shards = old.shards.iter_mut().flat_map(|shard| &mut shard.replicas);
+        old.meta_replicas.iter_mut().chain(shards).for_each(|replica| replica.store = 0);
+        assert_eq!(ClusterTable::from_wire(old), Ok(sample()));
     }
 
     #[test]

@@ -129,8 +129,11 @@ fn table(hosts: &[String]) -> ClusterTable {
     let project: conclave_types::ProjectId = "demo".parse().unwrap();
     let kid: KeyId = "first".parse().unwrap();
     let shard = |shard: u64| {
-        let replica =
-            |number: usize| Replica { replica: ReplicaId(shard * 10 + number as u64 + 1), node: node(number) };
+        let replica = |number: usize| Replica {
+            replica: ReplicaId(shard * 10 + number as u64 + 1),
+            node: node(number),
+            store: 1,
+        };
         Shard {
             epoch: Epoch(1),
             state: ShardState::Active,
@@ -140,7 +143,7 @@ fn table(hosts: &[String]) -> ClusterTable {
     };
     let nodes = hosts.iter().enumerate().map(|(number, address)| {
         let address = address.clone();
-        (node(number), Node { node: node(number), address, zone: String::new(), state: NodeState::Up })
+        (node(number), Node { node: node(number), address, zone: String::new(), state: NodeState::Up, store: 1 })
     });
     ClusterTable {
         cluster: ClusterUuid([9; 16]),
@@ -150,7 +153,7 @@ fn table(hosts: &[String]) -> ClusterTable {
         feature_level: 1,
         next_replica: ReplicaId(1_000),
         nodes: nodes.collect(),
-        meta_replicas: vec![Replica { replica: ReplicaId(1), node: node(0) }],
+        meta_replicas: vec![Replica { replica: ReplicaId(1), node: node(0), store: 1 }],
         shards: (0..SHARDS).map(shard).collect(),
         projects: BTreeSet::from([project.clone()]),
         token_keys: BTreeMap::from([(kid.clone(), TokenKey { kid, project, secret: Secret::new([6; 32]) })]),

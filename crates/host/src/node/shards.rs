@@ -1,12 +1,12 @@
 //! Keeps the shards of this node in step with the cluster's table.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use conclave_cluster::{
-    Cluster, ClusterTable, LeaderHint, LeaderHints, MetaCommand, Node, Replica, ShardState, TableWatch,
-};
+use conclave_cluster::membership::listed as listed_members;
+use conclave_cluster::{Cluster, ClusterTable, LeaderHint, LeaderHints, MetaCommand, Replica, ShardState, TableWatch};
 use conclave_raft::{Group, InitializeError, PeerAddress, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_transport::{ClockReading, GrpcTransport, LocalIdentity, PeerClocks};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::registry;
-use crate::service::Serving;
+use crate::service::{Serving, Unopened};
 use crate::shard::{Shard, ShardSeed, VoterClocksOf};
 use crate::shard_time::VoterClocks;
 use crate::workers::Workers;
@@ -30,6 +30,8 @@ const ACTIVATE_AGAIN: Duration = Duration::from_secs(1);
 
 pub struct ShardKeeper {
     pub node: NodeUuid,
+    /// Number of this host's store; replicas that the table lists for another are not here.
+    pub store: u32,
     pub engine: Arc<dyn Engine>,
     pub workers: Arc<Workers>,
     pub raft: Arc<RaftNode>,
@@ -72,25 +74,47 @@ impl ShardKeeper {
             return Ok(());
         }
         self.transport.set_addresses(table.nodes.values().map(|node| (node.node, node.address.clone())));
-        for (id, shard, replica) in table.shards_of(self.node) {
-            let hosted = self.serving.shards.read().get(&id).cloned();
-            let hosted = match hosted {
-                Some(hosted) => hosted,
-                None => {
-                    registry::record(&*self.engine, id, replica)?;
-                    let Some(opened) = self.open(id, replica).await else { continue };
-                    opened
-                }
-            };
+        for (id, shard, listed) in table.shards_of(self.node) {
+            let Some(hosted) = self.host(id, listed).await? else { continue };
             // Also a replica that an earlier process opened: all may have crashed before the first gave the group its
-            // members. Never once the shard is active: then it has members, and an empty log is only behind theirs.
+            // members. Never once the shard is active: then it has members, and an empty log is only behind theirs. The
+            // row of a shard that is being created never changes, so all who give it members give the same.
             if shard.state == ShardState::Creating && self.founding.lock().insert(id) {
-                let members = members_of(table, id);
+                let members = listed_members(table, id.group());
                 let group = hosted.group().clone();
-                hosted.spawn_until_stopped(found(group, members, shard.preferred_leader == replica));
+                hosted.spawn_until_stopped(found(group, members, shard.preferred_leader == listed.replica));
             }
         }
         Ok(())
+    }
+
+    /// The replica that the table lists for this node, opened if it was not; none where it is not in this store.
+    async fn host(&self, id: ShardId, listed: Replica) -> Result<Option<Arc<Shard>>, EngineError> {
+        let hosted = self.serving.shards.read().get(&id).cloned();
+        match (listed.store.cmp(&self.store), hosted) {
+            // Of a store that this node lost: a new id comes once the table knows of the present one.
+            (Ordering::Less, _) => Ok(None),
+            (Ordering::Equal, Some(hosted)) if hosted.group().replica() == listed.replica => Ok(Some(hosted)),
+            (Ordering::Equal, None) if self.serving.unopened.read().contains_key(&id) => Ok(None),
+            (Ordering::Equal, None) => {
+                registry::record(&*self.engine, id, listed.replica)?;
+                Ok(self.open(id, listed.replica).await)
+            }
+            (Ordering::Equal | Ordering::Greater, Some(replaced)) => {
+                warn!(
+                    shard = id.0,
+                    replica = replaced.group().replica().0,
+                    by = listed.replica.0,
+                    store = listed.store,
+                    "this replica was replaced by another; it is stopped"
+                );
+                self.serving.shards.write().remove(&id);
+                replaced.stop().await;
+                registry::forget(&*self.engine, id)?;
+                Ok(None)
+            }
+            (Ordering::Greater, None) => Ok(None),
+        }
     }
 
     async fn open(&self, id: ShardId, replica: ReplicaId) -> Option<Arc<Shard>> {
@@ -103,6 +127,7 @@ impl ShardKeeper {
             }
             Err(reason) => {
                 error!(shard = id.0, %reason, "a replica cannot be opened; the shard is not served here");
+                self.serving.unopened.write().insert(id, Unopened { replica, reason: reason.to_string() });
                 None
             }
         }
@@ -116,13 +141,6 @@ impl ShardKeeper {
             Box::new(HeardClocks { voters, clocks: clocks.clone(), clock: clock.clone() }) as Box<dyn VoterClocks>
         })
     }
-}
-
-fn members_of(table: &ClusterTable, shard: ShardId) -> BTreeMap<ReplicaId, PeerAddress> {
-    let address = |(member, node): (Replica, &Node)| {
-        (member.replica, PeerAddress { node: Some(node.node), address: node.address.clone() })
-    };
-    table.members(shard.group()).map(address).collect()
 }
 
 /// Gives a new group its members: the preferred leader at once, so that leaders are spread from the start, the others

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use conclave_auth::{Claims, OpenRooms, Rights, Role};
 use conclave_cluster::{
-    ClusterOptions, ClusterTable, ClusterToken, DataFolder, FoundingOptions, LeaderHint, Origin, ShardState,
-    TableClient, TableWatch,
+    ClusterOptions, ClusterTable, ClusterToken, DataFolder, FoundingOptions, LeaderHint, MetaClient, Origin,
+    ShardState, TableClient, TableWatch,
 };
 use conclave_host::{Host, HostOptions, HostParts};
+use conclave_proto::internal::v1::GetHostStatusResponse;
 use conclave_raft::{LogSyncer, LogWriter, RaftOptions, Step};
 use conclave_storage::MemoryEngine;
 use conclave_types::{Clock, RoomName, ShardId, Timestamp};
@@ -182,6 +183,27 @@ impl Cluster {
         self.seeds[host].engine.crash();
     }
 
+    /// Kills a host and takes its store away: it will come back with an empty one of the next number.
+    pub async fn lose_store(&mut self, host: usize) {
+        self.kill(host).await;
+        let seed = &mut self.seeds[host];
+        let folder = seed.open_folder();
+        folder.verdict().condemn("lost in a test").expect("the verdict is written");
+        folder.succeed().expect("there are others").expect("it is condemned");
+        seed.engine = Arc::new(MemoryEngine::new());
+    }
+
+    /// What this host says of itself.
+    pub async fn status(&self, host: usize) -> GetHostStatusResponse {
+        let client = MetaClient::new(cluster_token());
+        client.host_status(&self.seeds[host].address).await.expect("the host answers")
+    }
+
+    /// What this host knows of the table.
+    pub fn table_of(&self, host: usize) -> Option<Arc<ClusterTable>> {
+        self.running[host].as_ref().expect("a running host").host.table().borrow().clone()
+    }
+
     /// Hands this host's leaderships over, as before a planned stop.
     pub async fn drain(&self, host: usize) {
         self.running[host].as_ref().expect("a running host").host.drain().await;
@@ -314,10 +336,14 @@ async fn table_where(mut table: TableWatch, holds: impl Fn(&ClusterTable) -> boo
 }
 
 impl Seed {
+    fn open_folder(&self) -> DataFolder {
+        let origin = Origin::founder(self.hosts.clone(), &self.address).expect("a founder");
+        DataFolder::open(self.folder.path(), &cluster_token(), origin).expect("a folder")
+    }
+
     async fn start(&mut self) -> Running {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let origin = Origin::founder(self.hosts.clone(), &self.address).expect("a founder");
-        let folder = DataFolder::open(self.folder.path(), &cluster_token(), origin).expect("a folder");
+        let folder = self.open_folder();
         let options = HostOptions {
             cluster: ClusterOptions {
                 advertise: self.address.clone(),

@@ -4,6 +4,7 @@
 //! secret and speak the public services. [`cluster`] starts, kills and drains hosts, [`calls`] speaks to them.
 
 mod awareness;
+mod broken;
 mod calls;
 mod claims;
 mod cluster;
@@ -12,6 +13,7 @@ mod feeds;
 mod leadership;
 mod messaging;
 mod presence;
+mod rebuilding;
 mod receives;
 mod restarts;
 mod rooms;

@@ -40,6 +40,8 @@ pub struct GroupStatus {
     pub committed: Option<u64>,
     pub applied: Option<u64>,
     pub purged: Option<u64>,
+    /// The voters are those of before a change and those of after it: the change is not complete.
+    pub changing: bool,
     pub voters: BTreeMap<ReplicaId, PeerAddress>,
     pub learners: BTreeMap<ReplicaId, PeerAddress>,
     /// Last entry each replica is known to have; only the leader knows.
