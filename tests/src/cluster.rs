@@ -205,27 +205,23 @@ impl Cluster {
         Ok(serde_json::from_str(&self.run(&[&arguments[..], flags].concat())?)?)
     }
 
-    /// Where a host keeps its data.
+    /// Where a host of a cluster on loopback keeps its data.
     pub fn data_folder(&self, index: usize) -> PathBuf {
-        self.folder.path().join(&self.hosts[index].name)
+        self.folder.path().join(self.hosts[index].name())
     }
 
     /// Waits for a host that must end by itself; returns what it has logged so far.
     pub async fn refused(&mut self, index: usize) -> Result<String> {
-        let mut child = self.hosts[index].child.take().context("the host does not run")?;
         let until = Instant::now() + READY_WITHIN;
         let status = loop {
-            match child.try_wait()? {
+            match self.host_ended(index)? {
                 Some(status) => break status,
-                None if Instant::now() > until => {
-                    child.kill()?;
-                    bail!("the host was not refused\n{}", self.last_lines(20));
-                }
+                None if Instant::now() > until => bail!("the host was not refused\n{}", self.last_lines(20)),
                 None => tokio::time::sleep(POLL).await,
             }
         };
         ensure!(!status.success(), "the host ended with {status}");
-        Ok(std::fs::read_to_string(self.log_file(&self.hosts[index].name))?)
+        Ok(self.host_log(index))
     }
 
     /// A client whose cluster is known to serve: it has created `room`.
