@@ -23,6 +23,9 @@ use crate::group_log::GroupLog;
 use crate::log_scrub::LogScrub;
 use crate::types::Raft;
 
+/// How often a replica looks whether the store is damaged. What it is asked, or asks, is refused from the first moment.
+const DAMAGE_INTERVAL: Duration = Duration::from_secs(1);
+
 pub(crate) struct Keeper {
     pub(crate) replica: ReplicaId,
     pub(crate) raft: OpenraftHandle,
@@ -51,6 +54,8 @@ impl Keeper {
         let mut compacted = self.raft.watch_snapshot_progress();
         let mut tick = interval(self.options.heartbeat_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(DAMAGE_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.log.store_is_damaged() {
                 self.abandon().await;
@@ -69,6 +74,8 @@ impl Keeper {
                     self.purge().await;
                 }
                 () = self.scrub.due(), if !self.scrub.is_done() => self.scrub().await,
+                // Nothing else would wake the keeper of a follower that is left alone.
+                _ = look.tick() => {}
                 _ = tick.tick(), if self.state.led_since.is_some() => {}
                 _ = &mut stop => break,
             }
