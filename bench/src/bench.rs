@@ -7,7 +7,8 @@ use conclave_client::{Client, Session};
 use conclave_tests::cluster::{Cluster, eventually};
 use tokio::time::Instant;
 
-use crate::host_status::HostStatus;
+use crate::availability::is_level;
+use crate::host_status::{Counters, HostStatus};
 use crate::load::Tally;
 use crate::probe::{Probe, Used};
 
@@ -72,6 +73,27 @@ impl Bench {
                 led += host.read().await?.leading;
             }
             anyhow::ensure!(led == usize::from(SHARDS), "{led} of {SHARDS} shards have a leader");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What every host counts now.
+    pub async fn hosts_read(&self) -> Result<Vec<Counters>> {
+        let mut read = Vec::with_capacity(HOSTS);
+        for host in &self.hosts {
+            read.push(host.read().await?);
+        }
+        Ok(read)
+    }
+
+    /// Waits until each shard is led and all hosts have applied the same of it; nothing may be written meanwhile.
+    pub async fn all_caught_up(&self) -> Result<()> {
+        eventually("hosts that are level", || async {
+            let read = self.hosts_read().await?;
+            let led = read.iter().map(|host| host.leading).sum();
+            let positions: Vec<_> = read.into_iter().map(|host| host.applied).collect();
+            anyhow::ensure!(is_level(&positions, led), "{led} of {SHARDS} shards are led, or a host is behind");
             Ok(())
         })
         .await

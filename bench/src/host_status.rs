@@ -25,12 +25,16 @@ pub struct Counters {
     pub syncs: u64,
     pub wal_bytes: u64,
     pub families: BTreeMap<String, Family>,
+    /// Last applied index of each shard held there.
+    pub applied: BTreeMap<u32, Option<u64>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Family {
     pub operations: u64,
     pub written_bytes: u64,
+    /// Live tables on disk, now.
+    pub table_bytes: u64,
 }
 
 impl HostStatus {
@@ -47,13 +51,19 @@ impl HostStatus {
         let status = AdminServiceClient::new(self.channel.clone()).get_host_status(request).await?.into_inner();
         let engine = status.engine.context("the host tells nothing of its store")?;
         let family = |family: conclave_proto::internal::v1::FamilyStatus| {
-            (family.name, Family { operations: family.operations, written_bytes: family.written_bytes })
+            let counted = Family {
+                operations: family.operations,
+                written_bytes: family.written_bytes,
+                table_bytes: family.table_bytes,
+            };
+            (family.name, counted)
         };
         Ok(Counters {
             leading: status.shards.iter().filter(|shard| shard.leading).count(),
             syncs: engine.syncs,
             wal_bytes: engine.wal_bytes,
             families: engine.families.into_iter().map(family).collect(),
+            applied: status.shards.iter().map(|shard| (shard.shard, shard.applied_index)).collect(),
         })
     }
 }
@@ -65,6 +75,7 @@ impl Counters {
             let grown = Family {
                 operations: now.operations - before.operations,
                 written_bytes: now.written_bytes - before.written_bytes,
+                table_bytes: now.table_bytes,
             };
             (name.clone(), grown)
         };
@@ -73,6 +84,7 @@ impl Counters {
             syncs: self.syncs - before.syncs,
             wal_bytes: self.wal_bytes - before.wal_bytes,
             families: self.families.iter().map(family).collect(),
+            applied: self.applied.clone(),
         }
     }
 
@@ -93,6 +105,7 @@ pub fn sum(hosts: &[Counters]) -> Counters {
             let into = total.families.entry(name.clone()).or_default();
             into.operations += family.operations;
             into.written_bytes += family.written_bytes;
+            into.table_bytes += family.table_bytes;
         }
     }
     total

@@ -16,7 +16,7 @@ use crate::bench::Span;
 
 pub const ITEM_BYTES: usize = 128;
 /// Latency is kept to a microsecond and three digits, up to a minute.
-const LONGEST_US: u64 = 60_000_000;
+pub const LONGEST_US: u64 = 60_000_000;
 
 /// Operations done by all sessions so far, whether the round counts yet or not.
 pub type Progress = Arc<AtomicU64>;

@@ -7,6 +7,7 @@
 //! Start with [`send`]; [`probe`] says what is read around each run, [`report`] what a row is.
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
 
+mod availability;
 mod bench;
 mod document;
 mod fan_out;
@@ -17,6 +18,7 @@ mod open_loop;
 mod probe;
 mod receive;
 mod report;
+mod restart;
 mod send;
 mod usage;
 
@@ -32,7 +34,7 @@ use crate::report::Row;
 const USAGE: &str = "\
 cargo xtask bench [what]
 
-  all        everything below (default)
+  all        everything down to `follow` (default); the rest stops and kills hosts, and runs alone
   idle       a cluster without load: processor and memory of each host
   one        one durable send outstanding
   open       durable sends at a fixed rate, latency from the intended time
@@ -42,6 +44,9 @@ cargo xtask bench [what]
   paper      a recorded paper typed into a document edit by edit, 1,000 in flight
   broadcast  ephemeral messages of one to 100 listeners
   follow     the durable log followed by 100
+  failover   the host that leads is killed: pause of writes, 30 times
+  transfer   the host that leads is stopped: pause of writes, 12 times
+  restart    a host with 1 GiB of state: from start to level with the others
 
 CONCLAVE_BENCH_SECONDS sets the length of a measured round (default 10).
 ";
@@ -64,11 +69,12 @@ async fn main() -> ExitCode {
 
 async fn run(what: &str) -> Result<()> {
     let known = ["all", "idle", "one", "open", "send", "receive", "echo", "paper", "broadcast", "follow"];
-    if !known.contains(&what) {
+    let apart = ["failover", "transfer", "restart"];
+    if !known.contains(&what) && !apart.contains(&what) {
         bail!("there is no bench `{what}`\n\n{USAGE}");
     }
     let asked = |name: &str| what == "all" || what == name;
-    let bench = Bench::start().await?;
+    let mut bench = Bench::start().await?;
     let mut rows: Vec<Row> = Vec::new();
     if asked("idle") {
         rows.extend(idle::run(&bench).await?);
@@ -97,6 +103,12 @@ async fn run(what: &str) -> Result<()> {
     if asked("follow") {
         rows.extend(fan_out::run(&bench, Lane::Durable).await?);
     }
+    rows.extend(match what {
+        "failover" => availability::failover(&mut bench).await?,
+        "transfer" => availability::transfer(&mut bench).await?,
+        "restart" => restart::run(&mut bench).await?,
+        _ => Vec::new(),
+    });
     let path = report::publish(Path::new(RESULTS), what, &rows)?;
     println!("\n{}\n{}", report::machine(), path.display());
     Ok(())

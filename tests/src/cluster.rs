@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
 use conclave_cluster::{ClusterTable, TableClient};
 use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
+use rustix::process::Signal;
 use tempfile::TempDir;
+
+use crate::process::{Launch, Process};
 
 /// How long a cluster may take to be born, or a host to come back.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -27,60 +30,66 @@ pub struct Cluster {
     gateway_address: String,
 }
 
-struct Process {
-    name: String,
-    arguments: Vec<String>,
-    child: Option<Child>,
+/// Where a node of a cluster runs.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Where others reach it.
+    pub address: String,
+    /// Where it listens, when that is somewhere else.
+    pub listen: Option<String>,
+    /// Another build than the product, if any.
+    pub binary: Option<PathBuf>,
+    /// Its data folder, if it is a host.
+    pub data: PathBuf,
+    /// A command that runs another one elsewhere, such as in a network namespace; usually none.
+    pub inside: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 impl Cluster {
-    /// Starts hosts and a gateway and waits until the cluster serves.
+    /// Starts hosts and a gateway on loopback, with their data in a folder of the cluster.
     pub async fn start(hosts: usize, shards: u16) -> Result<Cluster> {
-        let binary = binary()?;
         let folder = tempfile::tempdir()?;
-        let host_addresses: Vec<String> = (0..hosts).map(|_| free_address()).collect::<Result<_>>()?;
-        let gateway_address = free_address()?;
-        let everyone = host_addresses.join(",");
-        let host = |index: usize| -> Vec<String> {
+        let host = |index: usize| {
             let data = folder.path().join(format!("host-{index}"));
-            let mut arguments = vec!["host".to_owned()];
-            for (flag, value) in [
-                ("--listen", host_addresses[index].clone()),
-                ("--data", data.display().to_string()),
-                ("--initial-hosts", everyone.clone()),
-                ("--cluster-token", CLUSTER_TOKEN.to_owned()),
-                ("--shards", shards.to_string()),
-            ] {
-                arguments.extend([flag.to_owned(), value]);
+            Ok(Place { address: free_address()?, data, ..Place::default() })
+        };
+        let hosts = (0..hosts).map(host).collect::<Result<Vec<Place>>>()?;
+        let gateway = Place { address: free_address()?, ..Place::default() };
+        Cluster::start_at(folder, hosts, gateway, shards)
+    }
+
+    /// Starts hosts and a gateway where they are told to be. The folder gets their logs, and lives as long as they.
+    pub fn start_at(folder: TempDir, hosts: Vec<Place>, gateway: Place, shards: u16) -> Result<Cluster> {
+        let binary = binary()?;
+        let host_addresses: Vec<String> = hosts.iter().map(|place| place.address.clone()).collect();
+        let everyone = host_addresses.join(",");
+        let process = |name: String, place: Place, role: &str, flags: &[(&str, String)]| {
+            let mut command = place.inside;
+            let binary = place.binary.as_ref().unwrap_or(&binary);
+            command.extend([binary.display().to_string(), role.to_owned()]);
+            let told = place.listen.is_some().then(|| ("--advertise", place.address.clone()));
+            let listen = ("--listen", place.listen.unwrap_or(place.address));
+            let common = [listen, ("--cluster-token", CLUSTER_TOKEN.to_owned())];
+            for (flag, value) in common.iter().chain(&told).chain(flags) {
+                command.extend([(*flag).to_owned(), value.clone()]);
             }
-            arguments
+            let log = folder.path().join(format!("{name}.log"));
+            Process::new(name, Launch { command, environment: place.environment }, log)
         };
-        let mut cluster = Cluster {
-            hosts: (0..hosts).map(|index| Process::new(format!("host-{index}"), host(index))).collect(),
-            gateway: Process::new(
-                "gateway".to_owned(),
-                [
-                    "gateway",
-                    "--listen",
-                    gateway_address.as_str(),
-                    "--hosts",
-                    everyone.as_str(),
-                    "--cluster-token",
-                    CLUSTER_TOKEN,
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-            ),
-            binary,
-            folder,
-            host_addresses,
-            gateway_address,
+        let gateway_address = gateway.address.clone();
+        let gateway = process("gateway".to_owned(), gateway, "gateway", &[("--hosts", everyone.clone())]);
+        let host = |(index, place): (usize, Place)| {
+            let data = ("--data", place.data.display().to_string());
+            let founding = [data, ("--initial-hosts", everyone.clone()), ("--shards", shards.to_string())];
+            process(format!("host-{index}"), place, "host", &founding)
         };
-        for index in 0..hosts {
-            cluster.start_host(index)?;
+        let hosts = hosts.into_iter().enumerate().map(host).collect();
+        let mut cluster = Cluster { binary, folder, hosts, gateway, host_addresses, gateway_address };
+        for host in &mut cluster.hosts {
+            host.start()?;
         }
-        let log = cluster.log_file("gateway");
-        cluster.gateway.start(&cluster.binary, &log)?;
+        cluster.gateway.start()?;
         Ok(cluster)
     }
 
@@ -93,40 +102,76 @@ impl Cluster {
     }
 
     pub fn host_pid(&self, index: usize) -> Option<u32> {
-        self.hosts[index].child.as_ref().map(Child::id)
+        self.hosts[index].pid()
     }
 
     pub fn gateway_pid(&self) -> Option<u32> {
-        self.gateway.child.as_ref().map(Child::id)
+        self.gateway.pid()
     }
 
     pub fn start_host(&mut self, index: usize) -> Result<()> {
-        let log = self.log_file(&self.hosts[index].name);
-        self.hosts[index].start(&self.binary, &log)
+        self.hosts[index].start()
     }
 
     /// SIGKILL: the process gets no chance to do anything.
     pub fn kill_host(&mut self, index: usize) -> Result<()> {
-        let mut child = self.hosts[index].child.take().context("the host does not run")?;
-        child.kill()?;
-        child.wait()?;
+        self.kill_hosts(&[index])
+    }
+
+    /// SIGKILL to all of these before the first is waited for.
+    pub fn kill_hosts(&mut self, indexes: &[usize]) -> Result<()> {
+        for &index in indexes {
+            self.hosts[index].kill()?;
+        }
+        for &index in indexes {
+            self.hosts[index].reap()?;
+        }
         Ok(())
     }
 
-    /// Kills the gateway and starts it again.
-    pub fn restart_gateway(&mut self) -> Result<()> {
-        if let Some(mut child) = self.gateway.child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
-        let log = self.log_file("gateway");
-        self.gateway.start(&self.binary, &log)
+    /// SIGSTOP: it stands still with all its connections open.
+    pub fn pause_host(&self, index: usize) -> Result<()> {
+        self.hosts[index].signal(Signal::STOP)
+    }
+
+    pub fn resume_host(&self, index: usize) -> Result<()> {
+        self.hosts[index].signal(Signal::CONT)
     }
 
     /// SIGTERM, and waits for the process to end by itself.
     pub async fn stop_host(&mut self, index: usize) -> Result<()> {
-        let child = self.hosts[index].child.take().context("the host does not run")?;
-        terminate(child).await
+        self.hosts[index].terminate().await
+    }
+
+    /// Ends the gateway as a crash would, and starts it again.
+    pub fn restart_gateway(&mut self) -> Result<()> {
+        self.gateway.kill()?;
+        self.gateway.reap()?;
+        self.gateway.start()
+    }
+
+    /// What a host finds in its environment from its next start on.
+    pub fn set_host_environment(&mut self, index: usize, key: &str, value: Option<&str>) {
+        self.hosts[index].set_environment(key, value);
+    }
+
+    pub fn is_host_running(&self, index: usize) -> bool {
+        self.hosts[index].pid().is_some()
+    }
+
+    /// How a host ended, if it has since it was started or last asked about.
+    pub fn host_ended(&mut self, index: usize) -> Result<Option<ExitStatus>> {
+        self.hosts[index].ended()
+    }
+
+    /// All that a host has logged.
+    pub fn host_log(&self, index: usize) -> String {
+        self.hosts[index].log()
+    }
+
+    /// Where logs are, and whatever else lives as long as the cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs the product's command line against this cluster and returns what it printed.
@@ -160,27 +205,18 @@ impl Cluster {
         Ok(serde_json::from_str(&self.run(&[&arguments[..], flags].concat())?)?)
     }
 
-    /// Where a host keeps its data.
-    pub fn data_folder(&self, index: usize) -> PathBuf {
-        self.folder.path().join(&self.hosts[index].name)
-    }
-
     /// Waits for a host that must end by itself; returns what it has logged so far.
     pub async fn refused(&mut self, index: usize) -> Result<String> {
-        let mut child = self.hosts[index].child.take().context("the host does not run")?;
         let until = Instant::now() + READY_WITHIN;
         let status = loop {
-            match child.try_wait()? {
+            match self.host_ended(index)? {
                 Some(status) => break status,
-                None if Instant::now() > until => {
-                    child.kill()?;
-                    bail!("the host was not refused\n{}", self.last_lines(20));
-                }
+                None if Instant::now() > until => bail!("the host was not refused\n{}", self.last_lines(20)),
                 None => tokio::time::sleep(POLL).await,
             }
         };
         ensure!(!status.success(), "the host ended with {status}");
-        Ok(std::fs::read_to_string(self.log_file(&self.hosts[index].name))?)
+        Ok(self.host_log(index))
     }
 
     /// A client whose cluster is known to serve: it has created `room`.
@@ -216,14 +252,9 @@ impl Cluster {
 
     /// Lines of all logs that say WARN or ERROR and are not expected.
     pub fn alarming_lines(&self, expected: &[&str]) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for name in self.hosts.iter().map(|host| host.name.as_str()).chain(["gateway"]) {
-            let log = std::fs::read_to_string(self.log_file(name)).unwrap_or_default();
-            let alarming = log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN"));
-            let unexpected = alarming.filter(|line| !expected.iter().any(|words| line.contains(words)));
-            found.extend(unexpected.map(|line| format!("{name}: {line}")));
-        }
-        Ok(found)
+        let is_alarming = |line: &str| line.contains("ERROR") || line.contains("WARN");
+        let is_expected = |line: &str| expected.iter().any(|words| line.contains(words));
+        Ok(self.lines(|line| is_alarming(line) && !is_expected(line)))
     }
 
     /// Internal address of a host, for callers that go past the gateway.
@@ -245,9 +276,8 @@ impl Cluster {
     pub fn ended(&mut self) -> Result<Vec<String>> {
         let mut ended = Vec::new();
         for process in self.hosts.iter_mut().chain([&mut self.gateway]) {
-            let Some(child) = &mut process.child else { continue };
-            if let Some(status) = child.try_wait()? {
-                ended.push(format!("{}: {status}", process.name));
+            if let Some(status) = process.ended()? {
+                ended.push(format!("{}: {status}", process.name()));
             }
         }
         Ok(ended)
@@ -255,82 +285,36 @@ impl Cluster {
 
     /// Lines of all logs that tell of a panic.
     pub fn panics(&self) -> Vec<String> {
-        let names = self.hosts.iter().map(|host| host.name.as_str()).chain(["gateway"]);
-        let of = |name: &str| -> Vec<String> {
-            let log = std::fs::read_to_string(self.log_file(name)).unwrap_or_default();
-            log.lines().filter(|line| line.contains("panicked")).map(|line| format!("{name}: {line}")).collect()
-        };
-        names.flat_map(of).collect()
+        self.lines(|line| line.contains("panicked"))
     }
 
-    fn log_file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.log"))
+    fn lines(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut found = Vec::new();
+        for process in self.processes() {
+            let log = process.log();
+            found.extend(log.lines().filter(|line| wanted(line)).map(|line| format!("{}: {line}", process.name())));
+        }
+        found
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.hosts.iter().chain([&self.gateway])
     }
 
     /// The end of every log, for a failed test's message.
     pub fn last_lines(&self, count: usize) -> String {
-        let names = self.hosts.iter().map(|host| host.name.as_str()).chain(["gateway"]);
-        let tail = |name: &str| {
-            let log = std::fs::read_to_string(self.log_file(name)).unwrap_or_default();
+        let tail = |process: &Process| {
+            let log = process.log();
             let lines: Vec<&str> = log.lines().collect();
             let from = lines.len().saturating_sub(count);
-            format!("--- {name}\n{}\n", lines[from..].join("\n"))
+            format!("--- {}\n{}\n", process.name(), lines[from..].join("\n"))
         };
-        names.map(tail).collect()
-    }
-}
-
-impl Process {
-    fn new(name: String, arguments: Vec<String>) -> Process {
-        Process { name, arguments, child: None }
-    }
-
-    fn start(&mut self, binary: &Path, log: &Path) -> Result<()> {
-        ensure!(self.child.is_none(), "{} runs already", self.name);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let child = Command::new(binary)
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        self.child = Some(child);
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// SIGTERM, then the process has this long to hand over and end.
-const STOP_WITHIN: Duration = Duration::from_secs(30);
-
-async fn terminate(mut child: Child) -> Result<()> {
-    let pid = child.id().to_string();
-    ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill -TERM {pid}");
-    let until = Instant::now() + STOP_WITHIN;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "the host ended with {status}");
-            return Ok(());
-        }
-        if Instant::now() > until {
-            child.kill()?;
-            bail!("the host did not end within {STOP_WITHIN:?} of SIGTERM");
-        }
-        tokio::time::sleep(POLL).await;
+        self.processes().map(tail).collect()
     }
 }
 
 /// How often a condition of another process is looked at; it has no other way to tell.
-const POLL: Duration = Duration::from_millis(50);
+pub const POLL: Duration = Duration::from_millis(50);
 
 /// Tries until it succeeds or the cluster should long be ready.
 pub async fn eventually<T, F: Future<Output = Result<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T> {
@@ -350,7 +334,7 @@ pub async fn eventually<T, F: Future<Output = Result<T>>>(what: &str, mut attemp
 /// the process that is to listen on it.
 const PORTS: std::ops::Range<u32> = 10_000..32_000;
 
-fn free_address() -> Result<String> {
+pub fn free_address() -> Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in PORTS {
         // Processes begin at places of their own; within one, no port is given twice.
@@ -365,13 +349,22 @@ fn free_address() -> Result<String> {
 
 /// The product's binary: named by `CONCLAVE_BIN`, else beside this test's own.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
+    built("CONCLAVE_BIN", "conclave")
+}
+
+/// The binary with crash points and planted bugs: named by `CONCLAVE_FAULTS_BIN`, else beside this test's own.
+pub fn faults_binary() -> Result<PathBuf> {
+    built("CONCLAVE_FAULTS_BIN", "conclave-faults")
+}
+
+fn built(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
         return Ok(path.into());
     }
     let test = std::env::current_exe()?;
-    let beside = test.parent().and_then(Path::parent).map(|folder| folder.join("conclave"));
+    let beside = test.parent().and_then(Path::parent).map(|folder| folder.join(name));
     match beside {
         Some(path) if path.exists() => Ok(path),
-        _ => bail!("the conclave binary is not built: run `cargo xtask test`, or set CONCLAVE_BIN"),
+        _ => bail!("the binary {name} is not built: run `cargo xtask test`, or set {variable}"),
     }
 }

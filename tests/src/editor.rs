@@ -210,11 +210,12 @@ pub async fn subscribe(session: &Session, document: &str) -> Result<Source> {
     Ok(Source::Session(session.subscribe(request).await.context("open the document")?))
 }
 
-/// The text of a document's root as its JSON says it.
+/// The text of a document's root as its JSON says it. A document that nobody has typed into has no root yet.
 pub fn described_text(json: &str) -> Result<String> {
     let described: serde_json::Value = serde_json::from_str(json)?;
     match described.get(ROOT) {
         Some(serde_json::Value::String(text)) => Ok(text.clone()),
+        None if described.as_object().is_some_and(serde_json::Map::is_empty) => Ok(String::new()),
         other => bail!("the root {ROOT:?} is described as {other:?}"),
     }
 }

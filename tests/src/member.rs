@@ -19,6 +19,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::dice::Dice;
 use crate::editor::{Assembly, News, ROOT, holds, news};
 
 /// Between two acts of one member.
@@ -40,23 +41,6 @@ pub struct Memory {
     pub clocks: Clocks,
     pub ephemeral_heard: u64,
     pub left_and_came_back: u64,
-}
-
-/// A xorshift generator: the same seed acts the same way.
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn roll(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % below.max(1)
-    }
 }
 
 /// What a durable act came to.

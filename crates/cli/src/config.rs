@@ -41,6 +41,8 @@ pub struct HostConfig {
     pub bootstrap: Bootstrap,
     /// The failure zone, for spreading replicas; empty when there is only one.
     pub zone: String,
+    /// How much Raft log it keeps.
+    pub log_bounds: LogBounds,
     /// Whether it may listen beyond loopback without TLS.
     pub insecure: bool,
     /// The log filter, as `tracing` understands it.
@@ -76,6 +78,20 @@ impl RaftTimings {
         election_min: Duration::from_millis(600),
         election_max: Duration::from_millis(900),
     };
+}
+
+/// How much of a shard's log a host keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Entries after which it is shortened.
+    pub compact_after_entries: u64,
+    /// Entries that stay then.
+    pub keep_entries: u64,
+}
+
+impl LogBounds {
+    /// What the options default to.
+    pub const DEFAULT: LogBounds = LogBounds { compact_after_entries: 50_000, keep_entries: 10_000 };
 }
 
 /// How a host with an empty data folder finds its cluster.
@@ -123,6 +139,10 @@ pub fn load_host(flags: &HostFlags, environment: &[(String, String)]) -> Result<
     Ok(HostConfig {
         data: layers.required(&options::HOST_DATA, parse::folder)?,
         zone: layers.optional(&options::HOST_ZONE, parse::zone)?.unwrap_or_default(),
+        log_bounds: LogBounds {
+            compact_after_entries: layers.required(&options::HOST_COMPACT_AFTER_ENTRIES, parse::compact_after)?,
+            keep_entries: layers.required(&options::HOST_KEEP_LOG_ENTRIES, parse::keep_log)?,
+        },
         log: layers.required(&options::HOST_LOG, parse::log_filter)?,
         cluster: ClusterConfig {
             token: token(&layers)?,

@@ -142,6 +142,12 @@ pub struct HostFlags {
     /// The failure zone of this host
     #[arg(long)]
     pub zone: Option<String>,
+    /// Log entries of a shard after which its log is shortened
+    #[arg(long, value_name = "ENTRIES")]
+    pub compact_after_entries: Option<String>,
+    /// Log entries that stay then
+    #[arg(long, value_name = "ENTRIES")]
+    pub keep_log_entries: Option<String>,
     /// How often a leader is heard of
     #[arg(long, value_name = "MS")]
     pub heartbeat_ms: Option<String>,
@@ -185,6 +191,8 @@ impl HostFlags {
             (&options::HOST_DATA, &self.data),
             (&options::HOST_JOIN, &self.join),
             (&options::HOST_ZONE, &self.zone),
+            (&options::HOST_COMPACT_AFTER_ENTRIES, &self.compact_after_entries),
+            (&options::HOST_KEEP_LOG_ENTRIES, &self.keep_log_entries),
             (&options::HOST_INSECURE, &self.common.insecure),
             (&options::HOST_LOG, &self.common.log),
         ])

@@ -3,6 +3,7 @@
 use std::process::abort;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -10,6 +11,9 @@ use crate::{Bug, Point};
 
 const CRASH_POINT: &str = "CONCLAVE_CRASH_POINT";
 const PLANTED_BUG: &str = "CONCLAVE_PLANTED_BUG";
+
+/// The signal stops some thread of the process at once and this one a moment later. It must not go on meanwhile.
+const STOPS_WITHIN: Duration = Duration::from_millis(200);
 
 /// The point asked for, and how often it may still be passed.
 struct Wanted {
@@ -43,9 +47,17 @@ pub fn reached(point: Point) {
         return;
     }
     let before = WANTED.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    if before == Ok(1) && kill_process(getpid(), Signal::STOP).is_err() {
-        abort();
+    if before == Ok(1) {
+        if kill_process(getpid(), Signal::STOP).is_err() {
+            abort();
+        }
+        wait_for_the_stop();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread that is about to be stopped may as well sleep")]
+fn wait_for_the_stop() {
+    std::thread::sleep(STOPS_WITHIN);
 }
 
 /// Whether the environment plants this bug.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_faults::{Point, reached};
 use conclave_proto::{items, v1};
 use conclave_room::{Command, DeliveredItem, Operation, Origin, Outcome, Receiver};
 use conclave_types::{ParticipantName, QueueName, Revision, RoomUid, Timestamp};
@@ -100,7 +101,12 @@ async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredIte
     };
     let origin = Origin::Call { participant: request.participant.clone() };
     match leading.proposer.propose_in_turn(Command { origin, operation }).await.map_err(faults::unproposed)? {
-        Outcome::Leased { deliveries, revision } => Ok((deliveries, revision)),
+        Outcome::Leased { deliveries, revision } => {
+            if !deliveries.is_empty() {
+                reached(Point::LeaseCommitted);
+            }
+            Ok((deliveries, revision))
+        }
         Outcome::Refused(refusal) => Err(refusal.into()),
         other => Err(faults::other_outcome("receive", &other)),
     }

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use conclave_faults::{Point, reached};
 use conclave_storage::{Engine, EngineError, Family, WriteBatch};
 use conclave_types::GroupId;
 use futures::{Stream, StreamExt};
@@ -87,7 +88,8 @@ impl Applier {
         lane: Arc<ApplyLane>,
         machine: Box<dyn StateMachine>,
     ) -> Result<Opened, EngineError> {
-        let SnapshotMeta { last_log_id: applied, last_membership: membership } = snapshot::meta_of(&*engine, group)?;
+        let meta = engine.damage().reporting(snapshot::meta_of(&*engine, group))?;
+        let SnapshotMeta { last_log_id: applied, last_membership: membership } = meta;
         let (log_start, _) = log.bounds();
         let compaction = Compaction {
             after_entries: options.compact_after_entries,
@@ -135,6 +137,7 @@ impl Applier {
             self.put_membership(&mut writes);
         }
         self.engine.write(writes).map_err(ApplyError::Write)?;
+        reached(Point::Applied);
         drop(lane);
         if !committed.is_empty() {
             self.machine.get_mut().written();
@@ -206,19 +209,27 @@ impl Applier {
         });
     }
 
+    /// Nothing that the new state relies on is in the log: it holds its own position and membership. What this group
+    /// queued before is durable first all the same, as the order of the queue says everywhere else.
     async fn install(&mut self, meta: &SnapshotMeta, state: SnapshotState) -> Result<(), io::Error> {
         let replacing = self.lane.replace();
-        let mut batch = state.replacing(self.group).map_err(io::Error::other)?;
+        self.log.queue.write_durably(WriteBatch::new(), None).await.map_err(io::Error::other)?;
+        reached(Point::SnapshotInstalling);
+        if let Err(error) = self.replace_state(meta, state) {
+            self.log.queue.fail(error.clone()).await;
+            return Err(io::Error::other(error));
+        }
+        reached(Point::SnapshotInstalled);
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        // The state holds both already; a state that was pinned before its membership was set lacks it.
-        self.put_applied(&mut batch);
-        self.put_membership(&mut batch);
-        self.log.queue.write_durably(batch, None).await.map_err(io::Error::other)?;
         self.machine.get_mut().replaced().map_err(io::Error::other)?;
         replacing.done();
         self.report(0);
         Ok(())
+    }
+
+    fn replace_state(&self, meta: &SnapshotMeta, state: SnapshotState) -> Result<(), EngineError> {
+        state.staged(&self.engine, self.group, meta)?.install()
     }
 }
 
@@ -276,7 +287,7 @@ impl RaftStateMachine<Raft> for Applier {
 /// The state as it is now, and how far it reaches.
 fn present(engine: &Arc<dyn Engine>, group: GroupId) -> Result<Snapshot, EngineError> {
     let view = engine.clone().snapshot();
-    let meta = snapshot::meta_of(&*view, group)?;
+    let meta = engine.damage().reporting(snapshot::meta_of(&*view, group))?;
     Ok(Snapshot { meta, snapshot: SnapshotState::Pinned { group, view } })
 }
 

@@ -122,6 +122,9 @@ impl Group {
     /// Returns once this replica is known to lead and has applied everything acknowledged before the call.
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
         let replica = &*self.0;
+        if replica.node.is_damaged() {
+            return Err(BarrierError::Stopped);
+        }
         // A leader without a majority waits one lease for it; what is longer than two hangs.
         let limit = 2 * replica.node.options.election_timeout_max;
         let read = timeout(limit, replica.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
@@ -261,6 +264,9 @@ impl Replica {
         leading: &mut watch::Receiver<Option<LeaderTerm>>,
         bound_to: Option<LeaderTerm>,
     ) -> Result<LeaderTerm, ProposeError> {
+        if self.node.is_damaged() {
+            return Err(ProposeError::Stopped);
+        }
         let now = *leading.borrow_and_update();
         match now {
             Some(tenure)

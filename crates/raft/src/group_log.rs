@@ -4,9 +4,9 @@
 //! readable as soon as it is appended (from the cache), written some time later, durable later still. A call that only
 //! one task at a time may make says so.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use conclave_faults::{Point, reached};
 use conclave_storage::{Engine, EngineError, Family, WriteBatch};
 use conclave_types::GroupId;
 use parking_lot::Mutex;
@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use crate::keys;
 use crate::limits::{MAX_APPLY_BYTES, MAX_APPLY_ENTRIES, MAX_POINT_DELETES};
 use crate::log_cache::{CacheBudget, LogCache, size};
+use crate::log_scrub::Scrubbing;
 use crate::log_writer::{Acknowledge, LogQueue, LogWrite, WriterGone};
+use crate::milestones::Milestones;
+use crate::stored_log::{StoredLog, end_of};
 use crate::types::{Entry, LogId, Vote};
-
-/// Bytes of log between two remembered positions, by which a purge finds how far to go.
-const MILESTONE_BYTES: u64 = 1 << 20;
 
 pub(crate) struct GroupLog {
     pub(crate) group: GroupId,
@@ -40,20 +40,17 @@ struct LogState {
     start: u64,
     last: Option<LogId>,
     cache: LogCache,
-    /// Bytes appended since the replica was opened, and (index, bytes before it) now and then.
-    appended_bytes: u64,
-    milestones: VecDeque<(u64, u64)>,
+    /// Where the bytes of the log lie: of what was appended since the replica was opened, and of what lies before that
+    /// as soon as it is read.
+    milestones: Milestones,
+    /// What the log held when the replica was opened, until all of it is read.
+    scrubbing: Option<Scrubbing>,
 }
 
 impl LogState {
     fn end(&self) -> u64 {
         end_of(self.last)
     }
-}
-
-/// The index after a position.
-fn end_of(position: Option<LogId>) -> u64 {
-    position.map_or(0, |position| position.index + 1)
 }
 
 impl GroupLog {
@@ -63,17 +60,7 @@ impl GroupLog {
         queue: LogQueue,
         budget: &Arc<CacheBudget>,
     ) -> Result<Arc<GroupLog>, EngineError> {
-        let position = |key: Vec<u8>| -> Result<Option<LogId>, EngineError> {
-            let value = engine.get(Family::Log, &key)?;
-            value.map(|value| keys::decode_log_id(&key, value)).transpose()
-        };
-        let purged = position(keys::purged(group))?;
-        let committed = position(keys::committed(group))?;
-        let key = keys::vote(group);
-        let vote = engine.get(Family::Log, &key)?.map(|value| keys::decode_vote(&key, value)).transpose()?;
-        let newest = engine.scan_back(Family::Log, keys::all_entries(group)).next().transpose()?;
-        let newest = newest.map(|(key, value)| keys::decode_entry(&key, value)).transpose()?;
-        let last = newest.map(|entry| entry.log_id).or(purged);
+        let StoredLog { vote, committed, purged, last } = StoredLog::read(&*engine, group)?;
         let state = LogState {
             vote,
             committed,
@@ -82,11 +69,15 @@ impl GroupLog {
             start: end_of(purged),
             last,
             cache: LogCache::new(budget.clone()),
-            appended_bytes: 0,
-            milestones: VecDeque::new(),
+            milestones: Milestones::default(),
+            scrubbing: Some(Scrubbing::of(end_of(purged)..end_of(last))),
         };
         let written_end = Arc::new(watch::Sender::new(state.end()));
         Ok(Arc::new(GroupLog { group, engine, queue, written_end, state: Mutex::new(state) }))
+    }
+
+    pub(crate) fn store_is_damaged(&self) -> bool {
+        self.engine.damage().reported().is_some()
     }
 
     pub(crate) fn vote(&self) -> Option<Vote> {
@@ -109,7 +100,7 @@ impl GroupLog {
         let key = keys::vote(self.group);
         let value = keys::encode_vote(&key, &vote);
         batch.put(Family::Log, key, value);
-        self.queue.write_durably(batch, None).await?;
+        self.queue.write_vote(batch).await?;
         self.state.lock().vote = Some(vote);
         Ok(())
     }
@@ -135,7 +126,7 @@ impl GroupLog {
             (batch, state.end())
         };
         let log_end = Some((self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge) }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: Some(acknowledge), is_vote: false }).await
     }
 
     fn take_in(&self, state: &mut LogState, entries: impl IntoIterator<Item = Entry>) -> WriteBatch {
@@ -145,14 +136,10 @@ impl GroupLog {
             let key = keys::entry(self.group, index);
             let value = keys::encode_entry(&key, &entry);
             batch.put(Family::Log, key, value);
-            let before = state.appended_bytes;
-            if state.milestones.back().is_none_or(|(_, bytes)| before - bytes >= MILESTONE_BYTES) {
-                state.milestones.push_back((index, before));
-            }
+            state.milestones.push(index, size(&entry) as u64);
             if state.last.is_none() {
                 state.start = index;
             }
-            state.appended_bytes += size(&entry) as u64;
             state.last = Some(entry.log_id);
             state.cache.push(entry);
         }
@@ -178,8 +165,9 @@ impl GroupLog {
             }
             state.last = last.max(state.purged);
             state.cache.truncate(from);
-            while state.milestones.back().is_some_and(|(index, _)| *index >= from) {
-                state.milestones.pop_back();
+            state.milestones.truncate(from);
+            if let Some(scrubbing) = &mut state.scrubbing {
+                scrubbing.truncate(from);
             }
             (from, to)
         };
@@ -201,8 +189,9 @@ impl GroupLog {
             state.start = state.start.max(to.index + 1);
             state.last = state.last.max(Some(to));
             state.cache.forget_to(to.index + 1);
-            while state.milestones.front().is_some_and(|(index, _)| *index <= to.index) {
-                state.milestones.pop_front();
+            state.milestones.forget_to(to.index + 1);
+            if let Some(scrubbing) = &mut state.scrubbing {
+                scrubbing.forget_to(to.index + 1);
             }
             (from, old_end, state.end())
         };
@@ -213,7 +202,9 @@ impl GroupLog {
         self.delete_entries(&mut batch, from, old_end.min(to.index + 1));
         // Past the end of the log the purge also moves the end.
         let log_end = (end > old_end).then(|| (self.written_end.clone(), end));
-        self.queue.write(LogWrite { batch, log_end, acknowledge: None }).await
+        self.queue.write(LogWrite { batch, log_end, acknowledge: None, is_vote: false }).await?;
+        reached(Point::PurgeQueued);
+        Ok(())
     }
 
     fn delete_entries(&self, batch: &mut WriteBatch, from: u64, to: u64) {
@@ -247,6 +238,10 @@ impl GroupLog {
     /// The entries of a range, gapless; fewer where the log begins later or ends earlier. Stops after the entry that
     /// brings the size to `max_bytes`.
     pub(crate) fn read(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Entry>, EngineError> {
+        self.engine.damage().reporting(self.read_unreported(from, to, max_bytes))
+    }
+
+    fn read_unreported(&self, from: u64, to: u64, max_bytes: usize) -> Result<Vec<Entry>, EngineError> {
         let mut read = Reading { entries: Vec::new(), bytes: 0, max_bytes };
         let mut next = from;
         loop {
@@ -297,12 +292,54 @@ impl GroupLog {
         Ok(next)
     }
 
-    /// The oldest index that must stay so that about `keep_bytes` of log stay; none while the log appended since the
-    /// replica was opened is shorter.
+    /// The oldest index that must stay so that about `keep_bytes` of log stay; none while what is known of the log is
+    /// shorter.
     pub(crate) fn keep_from(&self, keep_bytes: u64) -> Option<u64> {
-        let state = self.state.lock();
-        let too_old = |(_, bytes): &&(u64, u64)| state.appended_bytes - bytes > keep_bytes;
-        state.milestones.iter().take_while(too_old).last().map(|(index, _)| *index)
+        self.state.lock().milestones.keep_from(keep_bytes)
+    }
+
+    /// Bytes of the log, as far as they are known.
+    pub(crate) fn known_bytes(&self) -> u64 {
+        self.state.lock().milestones.bytes()
+    }
+
+    /// Reads about `max_bytes` more of what the log held when the replica was opened, checking every entry and that none
+    /// is missing. Says whether anything is left. Blocks in the engine. One task at a time.
+    pub(crate) fn scrub(&self, max_bytes: usize) -> Result<bool, EngineError> {
+        let Some(range) = self.state.lock().scrubbing.as_ref().map(Scrubbing::rest) else { return Ok(false) };
+        let sizes = self.read_sizes(range.clone(), max_bytes);
+        let sizes = self.engine.damage().reporting(sizes)?;
+        let mut state = self.state.lock();
+        let LogState { scrubbing: Some(scrubbing), milestones, .. } = &mut *state else { return Ok(false) };
+        // The log may have been cut at either end meanwhile; otherwise every entry must be there.
+        let missing = scrubbing.add(range.start, &sizes, max_bytes);
+        if let Some(index) = missing {
+            drop(state);
+            let missing = EngineError::Damaged(format!("group {} lacks log entry {index}", self.group.0));
+            return self.engine.damage().reporting(Err(missing));
+        }
+        if scrubbing.is_done() {
+            milestones.prepend(scrubbing.take_milestones());
+            state.scrubbing = None;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Sizes of the stored entries from the start of a range on, without a hole.
+    fn read_sizes(&self, range: std::ops::Range<u64>, max_bytes: usize) -> Result<Vec<u64>, EngineError> {
+        let mut sizes = Vec::new();
+        let mut bytes = 0;
+        for pair in self.engine.scan_once(Family::Log, keys::entries(self.group, range.start, range.end)) {
+            let (key, value) = pair?;
+            let entry = keys::decode_entry(&key, value)?;
+            if entry.log_id.index != range.start + sizes.len() as u64 || bytes >= max_bytes {
+                break;
+            }
+            bytes += size(&entry);
+            sizes.push(size(&entry) as u64);
+        }
+        Ok(sizes)
     }
 
     /// What apply reads: entries from `from` on, as many as one batch holds. Never fewer because they were purged.

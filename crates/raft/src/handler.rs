@@ -21,6 +21,10 @@ impl PeerHandler for Handler {
     fn handle(&self, call: PeerCall) -> PeerFuture {
         let shared = self.0.clone();
         Box::pin(async move {
+            // What this node holds cannot be relied on: it is as good as not there.
+            if shared.is_damaged() {
+                return Err(PeerError::Refused("the store of this node is damaged".into()));
+            }
             let replica = shared.replica(call.group).filter(|replica| replica.id == call.to);
             let Some(replica) = replica else {
                 return Err(PeerError::Refused(format!("replica {} is not here", call.to.0)));
@@ -96,10 +100,14 @@ impl Replica {
         let end = part.end.map(end_from_wire).transpose()?;
         let part = ReceivedPart { sequence: part.sequence, pairs: part.pairs, checksum: part.checksum, end };
         let idle_limit = self.node.options.snapshot_part_timeout;
-        let taken = self.node.incoming.lock().take(transfer, part, idle_limit);
+        let taken = self.node.incoming.lock().take(&self.node.engine, transfer, part, idle_limit);
         match taken {
             Taken::Continue => Ok(snapshot_response(Outcome::Continue(proto::RaftSnapshotContinue {}))),
             Taken::Busy => Err(PeerError::Busy),
+            Taken::Failed(error) => {
+                self.node.queue.fail(error.clone()).await;
+                Err(stopped(error))
+            }
             Taken::Restart(reason) => {
                 tracing::warn!(group = call.group.0, from = call.from.0, reason, "dropped a snapshot under way");
                 Ok(snapshot_response(Outcome::Restart(proto::RaftSnapshotRestart { reason: reason.into() })))

@@ -5,6 +5,9 @@
 //! State family: `group 0x00 'a'` the applied position; `group 0x00 'm'` the membership as applied; from `group 0x01` on
 //! the state machine's own, of which `group 0x06` is written by local writes too.
 //! Kinds that fall out of use keep their letter.
+//!
+//! A stored value that fails its checksum is damage to the store. One that passes and still makes no sense was written
+//! like that, by a newer version or by a mistake.
 
 use bytes::Bytes;
 use conclave_storage::{EngineError, KeyRange};
@@ -17,6 +20,9 @@ use crate::{LOCAL_CLASS, wire};
 
 const ENTRY: u8 = b'e';
 const ENTRY_KEY_BYTES: usize = 11;
+
+/// Above every class of state keys.
+const NO_CLASS: u8 = 0xff;
 
 const KIND_BLANK: u8 = 0;
 const KIND_NORMAL: u8 = 1;
@@ -64,9 +70,11 @@ pub(crate) fn membership(group: GroupId) -> Vec<u8> {
     state_key(group, b'm')
 }
 
-/// Everything in the state family that belongs to a group. Groups are numbered to 4,096, so each has a successor.
+/// Everything in the state family that belongs to a group. It ends before a class that is never used, and not with the
+/// next group's first key: an engine that replaces a range may take the range's end for a neighbour's pair.
 pub(crate) fn state(group: GroupId) -> KeyRange {
-    KeyRange { from: group.0.to_be_bytes().to_vec(), to: (group.0 + 1).to_be_bytes().to_vec() }
+    let [high, low] = group.0.to_be_bytes();
+    KeyRange { from: vec![high, low], to: vec![high, low, NO_CLASS] }
 }
 
 /// What local writes may change.
@@ -105,22 +113,27 @@ pub(crate) fn encode_entry(key: &[u8], entry: &Entry) -> Vec<u8> {
     seal(key, value)
 }
 
+/// Index of the entry at a key, if an entry can be there.
+pub(crate) fn index_of(key: &[u8]) -> Option<u64> {
+    let index = key.get(3..)?.try_into().ok()?;
+    Some(u64::from_be_bytes(index))
+}
+
 pub(crate) fn decode_entry(key: &[u8], value: Bytes) -> Result<Entry, EngineError> {
-    let damaged = || EngineError::Damaged(format!("log entry at key {key:02x?}"));
-    let index = key.get(3..ENTRY_KEY_BYTES).and_then(|index| index.try_into().ok()).map(u64::from_be_bytes);
-    let index = index.ok_or_else(damaged)?;
+    let foreign = || EngineError::Foreign(format!("log entry at key {key:02x?}"));
     let value = unseal(key, value)?;
+    let index = index_of(key).ok_or_else(foreign)?;
     if value.len() < ENTRY_HEAD_BYTES {
-        return Err(damaged());
+        return Err(foreign());
     }
     let payload = match value[ENTRY_HEAD_BYTES - 1] {
         KIND_BLANK => EntryPayload::Blank,
         KIND_NORMAL => EntryPayload::Normal(Payload(value.slice(ENTRY_HEAD_BYTES..))),
         KIND_MEMBERSHIP => {
-            let members = prost::Message::decode(value.slice(ENTRY_HEAD_BYTES..)).map_err(|_| damaged())?;
-            EntryPayload::Membership(wire::membership_from_wire(members).map_err(|_| damaged())?)
+            let members = prost::Message::decode(value.slice(ENTRY_HEAD_BYTES..)).map_err(|_| foreign())?;
+            EntryPayload::Membership(wire::membership_from_wire(members).map_err(|_| foreign())?)
         }
-        _ => return Err(damaged()),
+        _ => return Err(foreign()),
     };
     let leader = LeaderId { term: number_at(&value, 0), node_id: number_at(&value, 8) };
     Ok(Entry::new(LogId::new(leader, index), payload))
@@ -139,7 +152,7 @@ pub(crate) fn decode_vote(key: &[u8], value: Bytes) -> Result<Vote, EngineError>
     let committed = match value.get(16) {
         Some(0) if value.len() == 17 => false,
         Some(1) if value.len() == 17 => true,
-        _ => return Err(EngineError::Damaged(format!("vote at key {key:02x?}"))),
+        _ => return Err(EngineError::Foreign(format!("vote at key {key:02x?}"))),
     };
     Ok(Vote { leader_id: LeaderId { term: number_at(&value, 0), node_id: number_at(&value, 8) }, committed })
 }
@@ -155,7 +168,7 @@ pub(crate) fn encode_log_id(key: &[u8], log_id: &LogId) -> Vec<u8> {
 pub(crate) fn decode_log_id(key: &[u8], value: Bytes) -> Result<LogId, EngineError> {
     let value = unseal(key, value)?;
     if value.len() != 24 {
-        return Err(EngineError::Damaged(format!("log position at key {key:02x?}")));
+        return Err(EngineError::Foreign(format!("log position at key {key:02x?}")));
     }
     let leader = LeaderId { term: number_at(&value, 0), node_id: number_at(&value, 8) };
     Ok(LogId::new(leader, number_at(&value, 16)))
@@ -166,9 +179,9 @@ pub(crate) fn encode_stored_membership(key: &[u8], membership: &StoredMembership
 }
 
 pub(crate) fn decode_stored_membership(key: &[u8], value: Bytes) -> Result<StoredMembership, EngineError> {
-    let damaged = || EngineError::Damaged(format!("membership at key {key:02x?}"));
-    let stored = prost::Message::decode(unseal(key, value)?).map_err(|_| damaged())?;
-    wire::stored_membership_from_wire(stored).map_err(|_| damaged())
+    let foreign = || EngineError::Foreign(format!("membership at key {key:02x?}"));
+    let stored = prost::Message::decode(unseal(key, value)?).map_err(|_| foreign())?;
+    wire::stored_membership_from_wire(stored).map_err(|_| foreign())
 }
 
 fn seal(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
@@ -246,8 +259,19 @@ mod tests {
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_entry(&key, flipped.into()).is_err(), "bit {bit}");
+            let found = decode_entry(&key, flipped.into());
+            assert!(matches!(found, Err(EngineError::Damaged(_))), "bit {bit}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_whole_entry_of_an_unknown_kind_is_no_damage() {
+        let key = entry(GROUP, 12);
+        let mut value = encode_entry(&key, &sample(12, EntryPayload::Blank));
+        value.truncate(value.len() - CHECKSUM_BYTES);
+        value[ENTRY_HEAD_BYTES - 1] = 9;
+        let found = decode_entry(&key, seal(&key, value).into());
+        assert!(matches!(found, Err(EngineError::Foreign(_))), "{found:?}");
     }
 
     #[test]
@@ -258,6 +282,7 @@ mod tests {
         assert_eq!(committed(GROUP), b"\0\x07c");
         assert_eq!(applied(GROUP), b"\0\x07\0a");
         assert_eq!(membership(GROUP), b"\0\x07\0m");
+        assert_eq!(state(GROUP), KeyRange { from: b"\0\x07".to_vec(), to: b"\0\x07\xff".to_vec() });
         assert_eq!(local_state(GROUP), KeyRange { from: b"\0\x07\x06".to_vec(), to: b"\0\x07\x07".to_vec() });
     }
 

@@ -19,11 +19,15 @@ mod group_log;
 mod handler;
 mod keys;
 mod log_cache;
+mod log_scrub;
 mod log_store;
+mod milestones;
 mod network;
+mod pace;
 mod snapshot;
 #[cfg(test)]
 mod store_suite;
+mod stored_log;
 mod types;
 mod wire;
 

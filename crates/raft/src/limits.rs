@@ -10,8 +10,8 @@ pub const MAX_WRITE_BATCH_REQUESTS: usize = 1_024;
 pub const MAX_APPLY_ENTRIES: usize = 256;
 /// Most bytes of one part of a snapshot: small beside what a lane buffers.
 pub const MAX_SNAPSHOT_PART_BYTES: usize = 256 << 10;
-/// Most bytes of one snapshot. A receiver holds all of it in memory until it is verified.
-pub const MAX_SNAPSHOT_BYTES: u64 = 512 << 20;
+/// Most bytes of log that one step of a scrub reads: what a replica's other work waits for.
+pub const MAX_SCRUB_BYTES: usize = 256 << 10;
 /// Log entries that a purge deletes one by one; more are deleted as one range.
 pub const MAX_POINT_DELETES: u64 = 4_096;
 /// Log writes that wait for the writer; a group that finds the queue full waits.

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use conclave_faults::{Bug, Point, planted, reached};
 use conclave_storage::{Engine, EngineError, WriteBatch};
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -62,6 +63,8 @@ pub(crate) struct LogWrite {
     pub(crate) log_end: Option<(Arc<watch::Sender<u64>>, u64)>,
     /// Who waits for the sync. Without it this alone causes none.
     pub(crate) acknowledge: Option<Acknowledge>,
+    /// Holds a vote. Written like the rest; crash points tell it apart.
+    pub(crate) is_vote: bool,
 }
 
 pub(crate) enum Acknowledge {
@@ -115,6 +118,7 @@ fn write(
     let mut batch = WriteBatch::new();
     let mut log_ends = Vec::new();
     let mut acknowledges = Vec::new();
+    let mut holds_vote = false;
     let mut taken = 0;
     let mut next = Some(first);
     while let Some(request) = next.take() {
@@ -125,6 +129,7 @@ fn write(
         batch.append(write.batch);
         log_ends.extend(write.log_end);
         acknowledges.extend(write.acknowledge);
+        holds_vote |= write.is_vote;
         taken += 1;
         if taken < MAX_WRITE_BATCH_REQUESTS && batch.bytes() < MAX_WRITE_BATCH_BYTES {
             next = requests.try_recv().ok();
@@ -132,6 +137,7 @@ fn write(
     }
     if !batch.is_empty() {
         engine.write(batch)?;
+        reached(if holds_vote { Point::VoteWritten } else { Point::LogWritten });
     }
     for (group, end) in log_ends {
         group.send_replace(end);
@@ -150,10 +156,13 @@ impl LogSyncer {
         while let Ok(more) = self.written.try_recv() {
             batch.extend(more);
         }
-        if let Err(error) = self.engine.sync() {
+        if !planted(Bug::SkipSync)
+            && let Err(error) = self.engine.sync()
+        {
             self.failed = Some(error.clone());
             return Step::Fatal(error);
         }
+        reached(Point::LogSynced);
         batch.into_iter().for_each(Acknowledge::durable);
         Step::Done
     }
@@ -183,9 +192,17 @@ impl LogQueue {
         batch: WriteBatch,
         log_end: Option<(Arc<watch::Sender<u64>>, u64)>,
     ) -> Result<(), WriterGone> {
+        self.waited_for(LogWrite { batch, log_end, acknowledge: None, is_vote: false }).await
+    }
+
+    /// Queues a vote and waits until it is durable.
+    pub(crate) async fn write_vote(&self, batch: WriteBatch) -> Result<(), WriterGone> {
+        self.waited_for(LogWrite { batch, log_end: None, acknowledge: None, is_vote: true }).await
+    }
+
+    async fn waited_for(&self, write: LogWrite) -> Result<(), WriterGone> {
         let (acknowledge, durable) = oneshot::channel();
-        let acknowledge = Some(Acknowledge::Waiting(acknowledge));
-        self.write(LogWrite { batch, log_end, acknowledge }).await?;
+        self.write(LogWrite { acknowledge: Some(Acknowledge::Waiting(acknowledge)), ..write }).await?;
         durable.await.map_err(|_| WriterGone)
     }
 

@@ -18,9 +18,11 @@ use crate::group_log::GroupLog;
 use crate::handler::Handler;
 use crate::limits::{MAX_APPENDS_IN_WORK, MAX_SNAPSHOT_SENDS};
 use crate::log_cache::CacheBudget;
+use crate::log_scrub::LogScrub;
 use crate::log_store::LogStore;
 use crate::log_writer::{LogQueue, log_writer};
 use crate::network::{Peers, TransferNumbers};
+use crate::pace::Pace;
 use crate::snapshot::incoming::Incoming;
 use crate::types::Raft;
 use crate::{Group, Leadership, LogSyncer, LogWriter, PeerHandler, PeerTransport, RaftOptions, StateMachine};
@@ -50,9 +52,12 @@ pub(crate) struct Shared {
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) snapshot_sends: Semaphore,
     pub(crate) incoming: Mutex<Incoming>,
+    pub(crate) snapshot_pace: Pace,
     transfers: TransferNumbers,
-    engine: Arc<dyn Engine>,
-    queue: LogQueue,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) queue: LogQueue,
+    /// The groups' logs are scrubbed one after the other.
+    scrub_turn: Arc<Semaphore>,
     cache: Arc<CacheBudget>,
     /// None while a group is being opened.
     groups: RwLock<HashMap<GroupId, Option<Arc<Replica>>>>,
@@ -70,9 +75,11 @@ impl RaftNode {
             transport,
             snapshot_sends: Semaphore::new(MAX_SNAPSHOT_SENDS),
             incoming: Mutex::default(),
+            snapshot_pace: Pace::new(options.snapshot_bytes_per_second),
             transfers: TransferNumbers::default(),
             engine,
             queue,
+            scrub_turn: Arc::new(Semaphore::new(1)),
             cache: Arc::new(CacheBudget::new(options.log_cache_bytes)),
             groups: RwLock::default(),
             options,
@@ -95,6 +102,9 @@ impl RaftNode {
     ) -> Result<Group, OpenError> {
         let place = Place::take(&self.shared, group)?;
         let shared = &self.shared;
+        if let Some(reason) = shared.engine.damage().reported() {
+            return Err(EngineError::Damaged(reason.to_owned()).into());
+        }
         let config = shared.options.openraft(group).map_err(|error| OpenError::Options(error.to_string()))?;
         let log = GroupLog::open(group, shared.engine.clone(), shared.queue.clone(), &shared.cache)?;
         let lane = ApplyLane::new(group, shared.engine.clone(), shared.queue.clone());
@@ -106,10 +116,12 @@ impl RaftNode {
 
         let (leadership, watched_leadership) = watch::channel(Leadership::Follower { term: 0, leader: None });
         let (leading, watched_leading) = watch::channel(None);
+        let scrub = LogScrub::new(log.clone(), shared.scrub_turn.clone(), shared.options.scrub_bytes_per_second);
         let keeper = Keeper {
             replica,
             raft: raft.clone(),
             log,
+            scrub,
             options: shared.options.clone(),
             applied: progress,
             leadership,
@@ -145,6 +157,11 @@ impl Shared {
 
     pub(crate) fn forget(&self, group: GroupId) {
         self.groups.write().remove(&group);
+    }
+
+    /// Nothing of the store may be relied on any more.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.engine.damage().reported().is_some()
     }
 
     pub(crate) fn next_transfer(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conclave_faults::{Bug, planted};
 use conclave_types::GroupId;
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
@@ -34,6 +35,10 @@ pub struct RaftOptions {
     pub log_cache_bytes: usize,
     /// How long sending one whole snapshot may take. Default 10 minutes.
     pub snapshot_timeout: Duration,
+    /// Most bytes of snapshots that this node sends in a second, all groups together. Default 32 MiB.
+    pub snapshot_bytes_per_second: u64,
+    /// Most bytes of kept log that are read in a second after a start, to find damage. Default 32 MiB.
+    pub scrub_bytes_per_second: u64,
     /// How long one call to a peer may take before it counts as lost: appends, and parts of a snapshot. Default 3 s and
     /// 15 s. Votes and heartbeats get the election timeout.
     pub append_timeout: Duration,
@@ -59,6 +64,8 @@ impl Default for RaftOptions {
             caught_up_entries: 500,
             log_cache_bytes: 64 << 20,
             snapshot_timeout: Duration::from_secs(600),
+            snapshot_bytes_per_second: 32 << 20,
+            scrub_bytes_per_second: 32 << 20,
             append_timeout: Duration::from_secs(3),
             snapshot_part_timeout: Duration::from_secs(15),
             transfer_timeout: Duration::from_secs(2),
@@ -84,6 +91,8 @@ impl RaftOptions {
             caught_up_entries: 20,
             log_cache_bytes: 1 << 20,
             snapshot_timeout: Duration::from_secs(5),
+            snapshot_bytes_per_second: 256 << 20,
+            scrub_bytes_per_second: 256 << 20,
             append_timeout: Duration::from_secs(1),
             snapshot_part_timeout: Duration::from_secs(2),
             transfer_timeout: Duration::from_secs(2),
@@ -113,7 +122,7 @@ impl RaftOptions {
             enable_pre_vote: Some(true),
             // State is applied without a sync: a leader that came back inside its own lease could serve reads from
             // before what it had acknowledged. A restarted replica always begins as a follower.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(planted(Bug::RestoreLeadership)),
             // Where a leader lost its majority but still reaches some, its heartbeats would keep them from electing
             // another. It is silent every other such interval.
             quorum_loss_probe_interval: Some(2 * election_timeout_max + 500),

@@ -2,8 +2,8 @@
 //!
 //! A snapshot is taken at the moment it is asked for: the state is on disk anyway, so compaction only notes how far it
 //! reaches. The applied position and the membership are pairs of the state like any other, so what is installed is
-//! consistent by itself. A receiver holds all parts in memory until the last is verified (at most
-//! [`MAX_SNAPSHOT_BYTES`], and one transfer a node), then replaces the state in one write.
+//! consistent by itself. A receiver stages the parts as they come, each checked; once the whole is verified the staged
+//! state takes the place of the old in one step of the engine. Its memory holds one part.
 
 pub(crate) mod incoming;
 pub(crate) mod outgoing;
@@ -11,12 +11,11 @@ pub(crate) mod outgoing;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use conclave_storage::{EngineError, EngineView, Family, WriteBatch};
+use conclave_storage::{Engine, EngineError, EngineView, Family, Staging};
 use conclave_types::GroupId;
 
 use crate::keys;
-use crate::limits::MAX_SNAPSHOT_BYTES;
-use crate::types::{LogId, SnapshotMeta, StoredMembership};
+use crate::types::{SnapshotMeta, StoredMembership};
 
 /// Seed of the hash over all pairs; part of the wire format.
 const HASH_SEED: u64 = 0;
@@ -26,7 +25,7 @@ pub enum SnapshotState {
     /// This node's own, as it was.
     Pinned { group: GroupId, view: Arc<dyn EngineView> },
     /// A peer's, complete and verified.
-    Received(Vec<Bytes>),
+    Staged(Box<dyn Staging>),
 }
 
 /// Applied position and membership, as a view shows them.
@@ -39,33 +38,32 @@ pub(crate) fn meta_of(view: &dyn EngineView, group: GroupId) -> Result<SnapshotM
 }
 
 impl SnapshotState {
-    /// The writes that put this state in place of the one the group has.
-    pub(crate) fn replacing(self, group: GroupId) -> Result<WriteBatch, EngineError> {
-        let mut batch = WriteBatch::new();
-        batch.delete_range(Family::State, keys::state(group));
-        match self {
-            SnapshotState::Pinned { group: origin, view } => {
-                for pair in view.scan(Family::State, keys::state(origin)) {
-                    let (key, value) = pair?;
-                    batch.put(Family::State, key, value);
-                }
-            }
-            SnapshotState::Received(parts) => {
-                for part in parts {
-                    let pairs = Pairs { rest: part };
-                    for pair in pairs {
-                        let (key, value) = pair.map_err(|Malformed| malformed())?;
-                        batch.put(Family::State, key, value);
-                    }
-                }
+    /// This state, ready to take the place of the one that `group` has.
+    pub(crate) fn staged(
+        self,
+        engine: &Arc<dyn Engine>,
+        group: GroupId,
+        meta: &SnapshotMeta,
+    ) -> Result<Box<dyn Staging>, EngineError> {
+        let (origin, view) = match self {
+            SnapshotState::Staged(staging) => return Ok(staging),
+            SnapshotState::Pinned { group, view } => (group, view),
+        };
+        let mut staging = engine.clone().stage(Family::State, keys::state(group))?;
+        let (applied, membership) = (keys::applied(group), keys::membership(group));
+        // A state that was pinned before its membership was set lacks it. Both are first in the order of keys.
+        if let Some(last) = &meta.last_log_id {
+            staging.put(&applied, &keys::encode_log_id(&applied, last))?;
+        }
+        staging.put(&membership, &keys::encode_stored_membership(&membership, &meta.last_membership))?;
+        for pair in view.scan_once(Family::State, keys::state(origin)) {
+            let (key, value) = pair?;
+            if key != applied && key != membership {
+                staging.put(&key, &value)?;
             }
         }
-        Ok(batch)
+        Ok(staging)
     }
-}
-
-fn malformed() -> EngineError {
-    EngineError::Damaged("pairs of a snapshot".into())
 }
 
 /// Why a snapshot cannot be what its sender meant.
@@ -115,32 +113,22 @@ impl Iterator for Pairs {
     }
 }
 
-/// Checks that the parts hold the state of `group` and nothing else, in order, and that it is the state at `meta`.
-fn verify_state(group: GroupId, parts: &[Bytes], meta: &SnapshotMeta) -> Result<(), Malformed> {
-    let range = keys::state(group);
-    let mut previous: Option<Bytes> = None;
-    let mut applied: Option<LogId> = None;
-    let mut membership = StoredMembership::default();
-    for pair in parts.iter().flat_map(|part| Pairs { rest: part.clone() }) {
-        let (key, value) = pair?;
-        let in_range = *range.from <= *key && *key < *range.to;
-        if !in_range || previous.is_some_and(|previous| key <= previous) {
-            return Err(Malformed);
-        }
-        if key == keys::applied(group) {
-            applied = Some(keys::decode_log_id(&key, value).map_err(|_| Malformed)?);
-        } else if key == keys::membership(group) {
-            membership = keys::decode_stored_membership(&key, value).map_err(|_| Malformed)?;
-        }
-        previous = Some(key);
-    }
-    if applied != meta.last_log_id || membership != meta.last_membership {
-        return Err(Malformed);
-    }
-    Ok(())
+/// What the pairs of a snapshot say about themselves.
+#[derive(Debug, Default)]
+struct Contained {
+    meta: SnapshotMeta,
 }
 
-/// Whether a transfer of so many bytes may go on.
-fn fits(total_bytes: u64) -> bool {
-    total_bytes <= MAX_SNAPSHOT_BYTES
+impl Contained {
+    /// Notes what the pair says, if it is one of the façade's own.
+    fn note(&mut self, group: GroupId, key: &[u8], value: &Bytes) -> Result<(), Malformed> {
+        if key == keys::applied(group) {
+            self.meta.last_log_id = Some(keys::decode_log_id(key, value.clone()).map_err(|_| Malformed)?);
+        } else if key == keys::membership(group) {
+            let membership: StoredMembership =
+                keys::decode_stored_membership(key, value.clone()).map_err(|_| Malformed)?;
+            self.meta.last_membership = membership;
+        }
+        Ok(())
+    }
 }

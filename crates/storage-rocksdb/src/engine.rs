@@ -9,17 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use conclave_storage::{
-    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, Staging,
+    WriteBatch,
 };
 use parking_lot::Mutex;
-use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, ErrorKind, Options, ReadOptions, Snapshot, WriteOptions};
+use rocksdb::{Cache, ColumnFamily, DB, DBRawIterator, Options, ReadOptions, Snapshot, WriteOptions};
 use self_cell::self_cell;
 
 use crate::RocksOptions;
-use crate::synced_sequence::{SyncedSequence, has_database};
+use crate::errors::{failed, open_failed};
+use crate::manifest::{self, Manifest};
+use crate::staging::{RocksStaging, StagingFolder};
+use crate::synced_sequence::{Synced, SyncedSequence};
 
 /// RocksDB's own table of live bytes of a family.
 const LIVE_TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
+
+/// What a scan without the cache reads ahead.
+const READ_AHEAD_BYTES: usize = 2 << 20;
 
 /// Of a record in RocksDB's batch: its kind, its family and two lengths, where keys and values are small.
 const RECORD_OVERHEAD_BYTES: usize = 5;
@@ -28,15 +35,23 @@ const BATCH_OVERHEAD_BYTES: usize = 12;
 
 /// One node's database.
 pub struct RocksEngine {
-    db: DB,
-    state_prefix_bytes: usize,
+    pub(crate) db: DB,
+    pub(crate) options: RocksOptions,
+    pub(crate) cache: Cache,
+    pub(crate) staging: StagingFolder,
     write_options: WriteOptions,
-    synced: Mutex<SyncedSequence>,
+    synced: Mutex<SyncedMark>,
     damage: Arc<Damage>,
     syncs: AtomicU64,
     wal_bytes: AtomicU64,
     /// By family.
     written: [Written; Family::ALL.len()],
+}
+
+/// The record of what is synced, and where the next one is taken from.
+struct SyncedMark {
+    record: SyncedSequence,
+    manifest: Manifest,
 }
 
 #[derive(Default)]
@@ -46,67 +61,110 @@ struct Written {
 }
 
 impl RocksEngine {
-    /// Whether there is a database in `folder`; opening would make one where there is none.
-    pub fn exists(folder: &Path) -> bool {
-        has_database(folder)
+    /// Whether `folder` holds a database, or what is left of one; opening would make a new one where there is none.
+    pub fn exists(folder: &Path) -> Result<bool, EngineError> {
+        match manifest::has_database(folder) {
+            Ok(exists) => Ok(exists),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(EngineError::Open(format!("cannot list {}: {error}", folder.display()))),
+        }
     }
 
     /// Opens the database in `folder`, or makes one there.
     ///
-    /// Fails with [`EngineError::Damaged`] when the database lost writes that were synced; such a folder must not be
-    /// used again, and the node's replicas need new ids.
+    /// Fails with [`EngineError::Damaged`] when the database is not the one that was synced: its log, manifest or tables
+    /// lost something or fail their checksums. Such a folder must not be used again, and the node's replicas need new
+    /// ids. Any other error says nothing against the folder's contents.
     pub fn open(folder: &Path, options: RocksOptions, damage: Arc<Damage>) -> Result<Self, EngineError> {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        Self::open_with(folder, &options, &options.database(&cache), &cache, damage)
+        let database = options.database(&cache);
+        let opened = Self::open_with(folder, options, &database, cache, damage.clone());
+        damage.reporting(opened)
     }
 
     fn open_with(
         folder: &Path,
-        options: &RocksOptions,
+        options: RocksOptions,
         database: &Options,
-        cache: &Cache,
+        cache: Cache,
         damage: Arc<Damage>,
     ) -> Result<Self, EngineError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| EngineError::Open(format!("cannot create {}: {error}", folder.display())))?;
-        let synced = SyncedSequence::open(folder)?;
-        let families = Family::ALL.map(|family| options.family(family, cache));
-        let db = DB::open_cf_descriptors(database, folder, families).map_err(|error| open_error(folder, &error))?;
-        synced.check(db.latest_sequence_number())?;
+        let record = SyncedSequence::open(folder)?;
+        let families = Family::ALL.map(|family| options.family(family, &cache));
+        let db = DB::open_cf_descriptors(database, folder, families).map_err(|error| open_failed(folder, &error))?;
+        record.check(db.latest_sequence_number())?;
+        // Only the process that holds the database may empty it.
+        let staging = StagingFolder::emptied(folder)?;
+        let manifest = Manifest::follow(folder)
+            .map_err(|error| EngineError::Io(format!("the manifest in {}: {error}", folder.display())))?;
         let mut write_options = WriteOptions::default();
         write_options.set_sync(false);
-        Ok(RocksEngine {
+        let engine = RocksEngine {
             db,
-            state_prefix_bytes: options.state_prefix_bytes,
+            options,
+            cache,
+            staging,
             write_options,
-            synced: Mutex::new(synced),
+            synced: Mutex::new(SyncedMark { record, manifest }),
             damage,
             syncs: AtomicU64::new(0),
             wal_bytes: AtomicU64::new(0),
             written: Default::default(),
-        })
+        };
+        // From here on the manifest that opening has just written is known.
+        engine.record_synced(0)?;
+        Ok(engine)
     }
 
-    fn family(&self, family: Family) -> &ColumnFamily {
+    pub(crate) fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("every family was opened")
     }
 
+    /// Says what an error of RocksDB means, and reports it if that is damage.
+    pub(crate) fn failed(&self, error: &rocksdb::Error) -> EngineError {
+        let error = failed(error);
+        if let EngineError::Damaged(reason) = &error {
+            self.damage.report(reason);
+        }
+        error
+    }
+
+    /// Notes that everything up to `sequence` is synced, and how far the manifest reaches.
+    pub(crate) fn record_synced(&self, sequence: u64) -> Result<(), EngineError> {
+        let mut synced = self.synced.lock();
+        let manifest = synced.manifest.mark();
+        let recorded = manifest.and_then(|manifest| synced.record.record(Synced { sequence, manifest }));
+        recorded.map_err(|error| EngineError::Io(format!("recording what is synced: {error}")))
+    }
+
     fn get_with(&self, family: Family, key: &[u8], options: &ReadOptions) -> Result<Option<Bytes>, EngineError> {
-        let value = self.db.get_pinned_cf_opt(self.family(family), key, options).map_err(|error| failed(&error))?;
+        let value =
+            self.db.get_pinned_cf_opt(self.family(family), key, options).map_err(|error| self.failed(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn read_options(&self, family: Family, range: &KeyRange, direction: Direction) -> ReadOptions {
+    fn read_options(&self, family: Family, range: &KeyRange, direction: Direction, caching: Caching) -> ReadOptions {
         let mut options = ReadOptions::default();
+        if caching == Caching::None {
+            options.fill_cache(false);
+            options.set_readahead_size(READ_AHEAD_BYTES);
+        }
         options.set_iterate_lower_bound(&range.from[..]);
         options.set_iterate_upper_bound(&range.to[..]);
         options.set_total_order_seek(!self.has_one_prefix(family, range) || direction == Direction::Descending);
         options
     }
 
+    fn scan_in(&self, family: Family, range: KeyRange, direction: Direction, caching: Caching) -> Pairs<'_> {
+        let options = self.read_options(family, &range, direction, caching);
+        Scan::start(self, range, direction, || self.db.raw_iterator_cf_opt(self.family(family), options))
+    }
+
     /// Filters know prefixes, so only a scan that stays within one may ask them.
     fn has_one_prefix(&self, family: Family, range: &KeyRange) -> bool {
-        let Some(prefix) = range.from.get(..self.state_prefix_bytes) else { return false };
+        let Some(prefix) = range.from.get(..self.options.state_prefix_bytes) else { return false };
         family == Family::State && range.to.starts_with(prefix)
     }
 
@@ -131,13 +189,15 @@ impl EngineView for RocksEngine {
     }
 
     fn scan(&self, family: Family, range: KeyRange) -> Pairs<'_> {
-        let options = self.read_options(family, &range, Direction::Ascending);
-        Scan::start(range, Direction::Ascending, || self.db.raw_iterator_cf_opt(self.family(family), options))
+        self.scan_in(family, range, Direction::Ascending, Caching::Blocks)
     }
 
     fn scan_back(&self, family: Family, range: KeyRange) -> Pairs<'_> {
-        let options = self.read_options(family, &range, Direction::Descending);
-        Scan::start(range, Direction::Descending, || self.db.raw_iterator_cf_opt(self.family(family), options))
+        self.scan_in(family, range, Direction::Descending, Caching::Blocks)
+    }
+
+    fn scan_once(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        self.scan_in(family, range, Direction::Ascending, Caching::None)
     }
 }
 
@@ -161,7 +221,7 @@ impl Engine for RocksEngine {
             }
         }
         let wal_bytes = writes.size_in_bytes();
-        self.db.write_opt(writes, &self.write_options).map_err(|error| failed(&error))?;
+        self.db.write_opt(writes, &self.write_options).map_err(|error| self.failed(&error))?;
         self.count(&batch, wal_bytes);
         Ok(())
     }
@@ -169,10 +229,14 @@ impl Engine for RocksEngine {
     fn sync(&self) -> Result<(), EngineError> {
         // Taken before the sync, so the record never runs ahead of the disk.
         let sequence = self.db.latest_sequence_number();
-        self.db.flush_wal(true).map_err(|error| failed(&error))?;
-        self.synced.lock().record(sequence)?;
+        self.db.flush_wal(true).map_err(|error| self.failed(&error))?;
+        self.record_synced(sequence)?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn stage(self: Arc<Self>, family: Family, range: KeyRange) -> Result<Box<dyn Staging>, EngineError> {
+        Ok(Box::new(RocksStaging::new(self, family, range)))
     }
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
@@ -214,28 +278,40 @@ self_cell!(
 struct RocksView(PinnedSnapshot);
 
 impl RocksView {
-    fn scan_in(&self, family: Family, range: KeyRange, direction: Direction) -> Pairs<'_> {
-        let engine = self.0.borrow_owner();
-        let options = engine.read_options(family, &range, direction);
+    fn scan_in(&self, family: Family, range: KeyRange, direction: Direction, caching: Caching) -> Pairs<'_> {
+        let engine = &**self.0.borrow_owner();
+        let options = engine.read_options(family, &range, direction, caching);
         let iterator = || self.0.borrow_dependent().raw_iterator_cf_opt(engine.family(family), options);
-        Scan::start(range, direction, iterator)
+        Scan::start(engine, range, direction, iterator)
     }
 }
 
 impl EngineView for RocksView {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let family = self.0.borrow_owner().family(family);
-        let value = self.0.borrow_dependent().get_pinned_cf(family, key).map_err(|error| failed(&error))?;
+        let engine = self.0.borrow_owner();
+        let value = self.0.borrow_dependent().get_pinned_cf(engine.family(family), key);
+        let value = value.map_err(|error| engine.failed(&error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, family: Family, range: KeyRange) -> Pairs<'_> {
-        self.scan_in(family, range, Direction::Ascending)
+        self.scan_in(family, range, Direction::Ascending, Caching::Blocks)
     }
 
     fn scan_back(&self, family: Family, range: KeyRange) -> Pairs<'_> {
-        self.scan_in(family, range, Direction::Descending)
+        self.scan_in(family, range, Direction::Descending, Caching::Blocks)
     }
+
+    fn scan_once(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        self.scan_in(family, range, Direction::Ascending, Caching::None)
+    }
+}
+
+/// Whether what a scan reads displaces what others read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caching {
+    Blocks,
+    None,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -246,13 +322,19 @@ enum Direction {
 
 /// An iterator on its current pair, or on none once it met the bound of its options.
 struct Scan<'a> {
+    engine: &'a RocksEngine,
     iterator: DBRawIterator<'a>,
     direction: Direction,
     finished: bool,
 }
 
 impl<'a> Scan<'a> {
-    fn start(range: KeyRange, direction: Direction, iterator: impl FnOnce() -> DBRawIterator<'a>) -> Pairs<'a> {
+    fn start(
+        engine: &'a RocksEngine,
+        range: KeyRange,
+        direction: Direction,
+        iterator: impl FnOnce() -> DBRawIterator<'a>,
+    ) -> Pairs<'a> {
         if range.from >= range.to {
             return Box::new(std::iter::empty());
         }
@@ -261,7 +343,7 @@ impl<'a> Scan<'a> {
             Direction::Ascending => iterator.seek(&range.from),
             Direction::Descending => iterator.seek_to_last(),
         }
-        Box::new(Scan { iterator, direction, finished: false })
+        Box::new(Scan { engine, iterator, direction, finished: false })
     }
 }
 
@@ -274,7 +356,7 @@ impl Iterator for Scan<'_> {
         }
         let Some((key, value)) = self.iterator.item() else {
             self.finished = true;
-            return self.iterator.status().err().map(|error| Err(failed(&error)));
+            return self.iterator.status().err().map(|error| Err(self.engine.failed(&error)));
         };
         let pair = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
         match self.direction {
@@ -282,29 +364,6 @@ impl Iterator for Scan<'_> {
             Direction::Descending => self.iterator.prev(),
         }
         Some(Ok(pair))
-    }
-}
-
-fn failed(error: &rocksdb::Error) -> EngineError {
-    match error.kind() {
-        ErrorKind::Corruption => EngineError::Damaged(error.to_string()),
-        _ => EngineError::Io(error.to_string()),
-    }
-}
-
-/// RocksDB tells these cases apart by its messages alone.
-fn open_error(folder: &Path, error: &rocksdb::Error) -> EngineError {
-    let folder = folder.display();
-    let message = error.as_ref();
-    match error.kind() {
-        ErrorKind::Corruption => EngineError::Damaged(format!("{folder}: {message}")),
-        ErrorKind::IOError if message.contains("lock") => EngineError::Open(format!(
-            "{folder} is in use by another process; stop it, or give this node a folder of its own ({message})"
-        )),
-        ErrorKind::InvalidArgument if message.contains("Column families not opened") => EngineError::Open(format!(
-            "{folder} was written by a newer version, which keeps data that this one does not know ({message})"
-        )),
-        _ => EngineError::Open(format!("{folder}: {message}")),
     }
 }
 
@@ -322,7 +381,7 @@ mod tests {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut database = options.database(&cache);
         database.enable_statistics();
-        let engine = RocksEngine::open_with(folder.path(), &options, &database, &cache, Damage::unattended()).unwrap();
+        let engine = RocksEngine::open_with(folder.path(), options, &database, cache, Damage::unattended()).unwrap();
         for round in 0..3u64 {
             let mut batch = WriteBatch::new();
             batch.put(Family::Log, b"key", b"value");

@@ -47,6 +47,11 @@ pub struct RocksOptions {
     pub background_bytes_per_second: Option<usize>,
     /// Threads of flush and compaction together. Default 2.
     pub background_jobs: i32,
+    /// Pairs of a staging up to this size become one write instead of a table. Default 1 MiB: up to there it is faster.
+    pub staged_write_bytes: usize,
+    /// Size at which a staged table file is closed and the next begun; larger files once there are sixteen. Default
+    /// 64 MiB.
+    pub staged_file_bytes: u64,
     /// Open table files; -1 keeps all open, so that reads never pay for opening. Default -1.
     pub max_open_files: i32,
 }
@@ -85,6 +90,8 @@ impl Default for RocksOptions {
             bytes_per_sync: MIB as u64,
             background_bytes_per_second: Some(48 * MIB),
             background_jobs: 2,
+            staged_write_bytes: MIB,
+            staged_file_bytes: 64 * MIB as u64,
             max_open_files: -1,
         }
     }
@@ -99,6 +106,11 @@ impl RocksOptions {
         // mode also stops silently at damage before the end, which the synced sequence then shows.
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_recycle_log_file_num(0);
+        // A log that was closed and synced is named in the manifest until its contents are in tables, so that one that
+        // is gone or too short is missed. The one in use is watched by the synced record.
+        options.set_track_and_verify_wals_in_manifest(true);
+        // The default too. A store that reads on past what it cannot check would serve wrong bytes.
+        options.set_paranoid_checks(true);
         options.set_manual_wal_flush(false);
         options.set_max_total_wal_size(self.max_wal_bytes);
         options.set_bytes_per_sync(self.bytes_per_sync);
@@ -123,6 +135,11 @@ impl RocksOptions {
     }
 
     pub(crate) fn family(&self, family: Family, cache: &Cache) -> ColumnFamilyDescriptor {
+        ColumnFamilyDescriptor::new(family.name(), self.tables_of(family, cache))
+    }
+
+    /// How a family's tables are made, by the database or beside it.
+    pub(crate) fn tables_of(&self, family: Family, cache: &Cache) -> Options {
         let mut options = Options::default();
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -140,7 +157,7 @@ impl RocksOptions {
         options.set_write_buffer_size(buffers.bytes);
         options.set_max_write_buffer_number(buffers.count);
         options.set_block_based_table_factory(&tables);
-        ColumnFamilyDescriptor::new(family.name(), options)
+        options
     }
 
     fn tune_state(&self, options: &mut Options) {

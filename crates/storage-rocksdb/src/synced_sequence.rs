@@ -2,7 +2,8 @@
 //!
 //! RocksDB opens a log up to its first damaged record and goes on without the rest, whether that was the torn end of
 //! a power cut or the middle of what had been synced. The second would forget acknowledged writes and votes. So the
-//! sequence number of the last synced write stands in a file of its own, and a database below it does not serve.
+//! sequence number of the last synced write stands in a file of its own, and a database below it does not serve. The
+//! manifest, which can lose its end in the same way, is marked there too.
 //!
 //! Invariant: the file never says more than was synced, because it is written after the sync. It may say less after
 //! a power cut, as it is not synced itself each time: the guard is then weaker, but never wrong.
@@ -14,19 +15,31 @@ use std::path::Path;
 
 use conclave_storage::EngineError;
 
+use crate::manifest::{self, ManifestMark};
+
 const FILE_NAME: &str = "SYNCED";
 
-/// Little-endian sequence number, a mark of the format, and a checksum of both. All in one disk sector.
-const RECORD_BYTES: usize = 16;
-const FORMAT: u32 = 1;
+/// Little-endian: sequence number, the manifest's number, length and checksum, a mark of the format, and a checksum of
+/// all that. All in one disk sector.
+const RECORD_BYTES: usize = 36;
+const CONTENT_BYTES: usize = RECORD_BYTES - 4;
+const FORMAT: u32 = 2;
 
 pub struct SyncedSequence {
     file: File,
-    recorded: u64,
+    recorded: Synced,
+}
+
+/// What is certain to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Synced {
+    pub sequence: u64,
+    pub manifest: ManifestMark,
 }
 
 impl SyncedSequence {
-    /// Opens the record of the store in `folder`, or starts one when the folder has no database yet.
+    /// Opens the record of the store in `folder`, or starts one when the folder has no database yet. Refuses a folder
+    /// whose manifest is not the one that was recorded.
     pub fn open(folder: &Path) -> Result<Self, EngineError> {
         let path = folder.join(FILE_NAME);
         let record = match File::open(&path).and_then(|file| read(&file)) {
@@ -34,12 +47,17 @@ impl SyncedSequence {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => None,
             Err(error) => return Err(failed("read", &path, &error)),
         };
+        let has_database = manifest::has_database(folder).map_err(|error| failed("read", folder, &error))?;
         match record {
-            Some(recorded) => Self::resume(&path, recorded).map_err(|error| failed("open", &path, &error)),
-            // The first start was interrupted, or this is it.
-            None if !has_database(folder) => {
-                Self::create(folder, &path).map_err(|error| failed("create", &path, &error))
+            Some(recorded) => {
+                // The first start was interrupted where nothing was ever written.
+                if has_database || recorded != Synced::default() {
+                    manifest::check(folder, &recorded.manifest)?;
+                }
+                Self::resume(&path, recorded).map_err(|error| failed("open", &path, &error))
             }
+            // The first start was interrupted, or this is it.
+            None if !has_database => Self::create(folder, &path).map_err(|error| failed("create", &path, &error)),
             None => Err(EngineError::Damaged(format!(
                 "{} is missing or torn, so nothing shows that the database beside it is whole",
                 path.display()
@@ -49,27 +67,26 @@ impl SyncedSequence {
 
     /// Refuses a database that ends before what was synced.
     pub fn check(&self, latest: u64) -> Result<(), EngineError> {
-        if latest < self.recorded {
+        let recorded = self.recorded.sequence;
+        if latest < recorded {
             return Err(EngineError::Damaged(format!(
-                "the database ends at sequence {latest}, but was synced up to {}: its log lost synced writes",
-                self.recorded
+                "the database ends at sequence {latest}, but was synced up to {recorded}: its log lost synced writes"
             )));
         }
         Ok(())
     }
 
-    /// Records that everything up to `sequence` is synced.
-    pub fn record(&mut self, sequence: u64) -> Result<(), EngineError> {
-        if sequence > self.recorded {
-            self.file
-                .write_all_at(&encode(sequence), 0)
-                .map_err(|error| EngineError::Io(format!("{FILE_NAME}: {error}")))?;
-            self.recorded = sequence;
+    /// Records what is synced, unless that is known.
+    pub fn record(&mut self, synced: Synced) -> io::Result<()> {
+        let synced = Synced { sequence: synced.sequence.max(self.recorded.sequence), ..synced };
+        if synced != self.recorded {
+            self.file.write_all_at(&encode(&synced), 0)?;
+            self.recorded = synced;
         }
         Ok(())
     }
 
-    fn resume(path: &Path, recorded: u64) -> io::Result<Self> {
+    fn resume(path: &Path, recorded: Synced) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(path)?;
         // What earlier processes wrote becomes certain at least once in each process.
         file.sync_data()?;
@@ -79,10 +96,11 @@ impl SyncedSequence {
     /// The record is on disk before the database is, so a database without one has lost it.
     fn create(folder: &Path, path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-        file.write_all_at(&encode(0), 0)?;
+        let recorded = Synced::default();
+        file.write_all_at(&encode(&recorded), 0)?;
         file.sync_all()?;
         File::open(folder)?.sync_all()?;
-        Ok(SyncedSequence { file, recorded: 0 })
+        Ok(SyncedSequence { file, recorded })
     }
 }
 
@@ -92,52 +110,71 @@ fn read(file: &File) -> io::Result<[u8; RECORD_BYTES]> {
     Ok(record)
 }
 
-/// `CURRENT` names the manifest; a folder without it holds no database.
-pub fn has_database(folder: &Path) -> bool {
-    folder.join("CURRENT").exists()
-}
-
-fn encode(sequence: u64) -> [u8; RECORD_BYTES] {
+fn encode(synced: &Synced) -> [u8; RECORD_BYTES] {
     let mut record = [0; RECORD_BYTES];
-    record[..8].copy_from_slice(&sequence.to_le_bytes());
-    record[8..12].copy_from_slice(&FORMAT.to_le_bytes());
-    let checksum = crc32c::crc32c(&record[..12]);
-    record[12..].copy_from_slice(&checksum.to_le_bytes());
+    record[..8].copy_from_slice(&synced.sequence.to_le_bytes());
+    record[8..16].copy_from_slice(&synced.manifest.number.to_le_bytes());
+    record[16..24].copy_from_slice(&synced.manifest.length.to_le_bytes());
+    record[24..28].copy_from_slice(&synced.manifest.checksum.to_le_bytes());
+    record[28..CONTENT_BYTES].copy_from_slice(&FORMAT.to_le_bytes());
+    let checksum = crc32c::crc32c(&record[..CONTENT_BYTES]);
+    record[CONTENT_BYTES..].copy_from_slice(&checksum.to_le_bytes());
     record
 }
 
-fn decode(record: &[u8; RECORD_BYTES]) -> Option<u64> {
-    let sequence = u64::from_le_bytes(*record.first_chunk()?);
-    (*record == encode(sequence)).then_some(sequence)
+fn decode(record: &[u8; RECORD_BYTES]) -> Option<Synced> {
+    let number = |at: usize| Some(u64::from_le_bytes(*record[at..].first_chunk()?));
+    let checksum = u32::from_le_bytes(*record[24..].first_chunk()?);
+    let manifest = ManifestMark { number: number(8)?, length: number(16)?, checksum };
+    let synced = Synced { sequence: number(0)?, manifest };
+    (*record == encode(&synced)).then_some(synced)
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> EngineError {
-    EngineError::Open(format!("cannot {action} {}: {error}", path.display()))
+    let message = format!("cannot {action} {}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => EngineError::Open(message),
+        _ => EngineError::Io(message),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_record_survives_reopening_and_only_grows() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut synced = SyncedSequence::open(folder.path()).unwrap();
-        synced.record(7).unwrap();
-        synced.record(3).unwrap();
-        drop(synced);
+    fn synced(sequence: u64) -> Synced {
+        Synced { sequence, ..Synced::default() }
+    }
 
-        let synced = SyncedSequence::open(folder.path()).unwrap();
-        synced.check(7).unwrap();
-        assert!(matches!(synced.check(6), Err(EngineError::Damaged(_))));
+    /// A folder with a manifest that nothing is known of.
+    fn furnish(folder: &Path) {
+        std::fs::write(folder.join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        std::fs::write(folder.join("MANIFEST-000001"), "").unwrap();
+    }
+
+    #[test]
+    fn the_record_survives_reopening_and_its_sequence_only_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut record = SyncedSequence::open(folder.path()).unwrap();
+        furnish(folder.path());
+        record.record(synced(7)).unwrap();
+        record.record(synced(3)).unwrap();
+        drop(record);
+
+        let record = SyncedSequence::open(folder.path()).unwrap();
+        record.check(7).unwrap();
+        assert!(matches!(record.check(6), Err(EngineError::Damaged(_))));
     }
 
     #[test]
     fn a_record_that_fails_its_checksum_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        furnish(folder.path());
+        let whole = Synced { sequence: 7, manifest: ManifestMark { number: 1, length: 0, checksum: 0 } };
+        std::fs::write(folder.path().join(FILE_NAME), encode(&whole)).unwrap();
+        SyncedSequence::open(folder.path()).unwrap();
         for position in 0..RECORD_BYTES {
-            let mut record = encode(7);
+            let mut record = encode(&whole);
             record[position] ^= 0x10;
             std::fs::write(folder.path().join(FILE_NAME), record).unwrap();
             assert!(matches!(SyncedSequence::open(folder.path()), Err(EngineError::Damaged(_))));
@@ -146,8 +183,17 @@ mod tests {
 
     #[test]
     fn a_database_without_its_record_is_refused() {
+        for file in ["CURRENT", "000004.log", "000009.sst", "MANIFEST-000005"] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(file), "").unwrap();
+            assert!(matches!(SyncedSequence::open(folder.path()), Err(EngineError::Damaged(_))), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_record_without_its_database_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        SyncedSequence::open(folder.path()).unwrap().record(synced(7)).unwrap();
         assert!(matches!(SyncedSequence::open(folder.path()), Err(EngineError::Damaged(_))));
     }
 
@@ -155,7 +201,8 @@ mod tests {
     fn an_interrupted_first_start_begins_again() {
         let folder = tempfile::tempdir().unwrap();
         File::create(folder.path().join(FILE_NAME)).unwrap();
-        SyncedSequence::open(folder.path()).unwrap().record(7).unwrap();
-        assert!(SyncedSequence::open(folder.path()).unwrap().check(6).is_err());
+        SyncedSequence::open(folder.path()).unwrap();
+        File::create(folder.path().join("MANIFEST-000001")).unwrap();
+        SyncedSequence::open(folder.path()).unwrap();
     }
 }

@@ -45,6 +45,9 @@ fn copy(folder: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            continue;
+        }
         fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
     copy
@@ -148,6 +151,19 @@ fn a_store_that_goes_on_after_a_power_cut_is_still_guarded() {
     cut(lost.path(), fs::metadata(wal(lost.path())).unwrap().len() - 1);
     assert!(matches!(open(lost.path()), Err(EngineError::Damaged(_))));
     assert_eq!(prefix(&open(folder.path()).unwrap(), 100), 60);
+}
+
+#[test]
+fn what_was_staged_before_a_crash_is_removed() {
+    let (folder, engine, ..) = half_synced();
+    let left = folder.path().join("staging").join("7");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("000000.sst"), "half a table").unwrap();
+    assert!(open(folder.path()).is_err(), "it is in use");
+    assert!(left.exists(), "only the process that has the store may empty it");
+    drop(engine);
+    assert_eq!(prefix(&open(folder.path()).unwrap(), 100), 100);
+    assert!(!left.exists());
 }
 
 #[test]

@@ -25,12 +25,20 @@ pub enum Operation<'a> {
     },
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
     pub fn family(&self) -> Family {
         match *self {
             Operation::Put { family, .. }
             | Operation::Delete { family, .. }
             | Operation::DeleteRange { family, .. } => family,
+        }
+    }
+
+    /// Key and value, if it is a put.
+    pub fn as_put(&self) -> Option<(&'a [u8], &'a [u8])> {
+        match *self {
+            Operation::Put { key, value, .. } => Some((key, value)),
+            Operation::Delete { .. } | Operation::DeleteRange { .. } => None,
         }
     }
 

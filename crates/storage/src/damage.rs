@@ -7,6 +7,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::EngineError;
+
 /// Where damage of one store is reported.
 pub struct Damage {
     first: OnceLock<String>,
@@ -36,6 +38,14 @@ impl Damage {
         }
     }
 
+    /// Reports a result that is damage, and passes every result on.
+    pub fn reporting<T>(&self, result: Result<T, EngineError>) -> Result<T, EngineError> {
+        if let Err(EngineError::Damaged(reason)) = &result {
+            self.report(reason);
+        }
+        result
+    }
+
     /// The first report, if there was one.
     pub fn reported(&self) -> Option<&str> {
         self.first.get().map(String::as_str)
@@ -59,5 +69,22 @@ mod tests {
         damage.report("block 7");
         damage.report("block 9");
         assert_eq!((damage.reported(), heard.load(Ordering::Relaxed)), (Some("block 7"), 1));
+    }
+
+    #[test]
+    fn only_damage_is_reported() {
+        let damage = Damage::unattended();
+        assert!(damage.reporting(Ok(())).is_ok());
+        for error in [
+            EngineError::Io("disk full".into()),
+            EngineError::Open("in use".into()),
+            EngineError::Foreign("kind 9".into()),
+            EngineError::Misplaced("keys ascend"),
+        ] {
+            assert!(damage.reporting(Err::<(), _>(error)).is_err());
+        }
+        assert_eq!(damage.reported(), None);
+        assert!(damage.reporting(Err::<(), _>(EngineError::Damaged("block 7".into()))).is_err());
+        assert_eq!(damage.reported(), Some("block 7"));
     }
 }

@@ -41,8 +41,16 @@ pub struct KeyRange {
 pub enum EngineError {
     #[error("storage i/o failed: {0}")]
     Io(String),
+    /// Physical damage: what was read is not what was written. Whoever finds it reports it to [`Engine::damage`].
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// Whole, and not understood: a newer version wrote it, or a bug did. Every replica would hold the same, so it says
+    /// nothing against the store.
+    #[error("stored data has a form that this version does not know: {0}")]
+    Foreign(String),
+    /// A pair that does not belong where it was put into a [`Staging`]: nothing was changed.
+    #[error("a pair cannot be staged: {0}")]
+    Misplaced(&'static str),
     #[error("the data folder cannot be opened: {0}")]
     Open(String),
 }
@@ -58,6 +66,11 @@ pub trait EngineView: Send + Sync {
 
     /// The pairs of a range in descending key order.
     fn scan_back(&self, family: Family, range: KeyRange) -> Pairs<'_>;
+
+    /// As [`scan`](EngineView::scan), for those who read much and only once: it leaves caches to others.
+    fn scan_once(&self, family: Family, range: KeyRange) -> Pairs<'_> {
+        self.scan(family, range)
+    }
 }
 
 /// One node's store. Calls block; callers choose the thread.
@@ -68,6 +81,10 @@ pub trait Engine: EngineView + 'static {
     /// On return everything written before the call survives a power cut.
     fn sync(&self) -> Result<(), EngineError>;
 
+    /// Begins to gather what shall replace all of a range. The range ends where no key of its owner can lie: an engine
+    /// may count the end as part of it when it looks for neighbours.
+    fn stage(self: Arc<Self>, family: Family, range: KeyRange) -> Result<Box<dyn Staging>, EngineError>;
+
     /// A view that later writes do not change. Holding one for long keeps old data on disk.
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView>;
 
@@ -76,6 +93,18 @@ pub trait Engine: EngineView + 'static {
 
     /// Counters since the engine was opened.
     fn stats(&self) -> EngineStats;
+}
+
+/// The future contents of a range, gathered aside: invisible until installed, and gone if dropped or after a crash.
+pub trait Staging: Send {
+    /// Adds a pair. Keys ascend and lie in the range; any other is refused, and what was staged before stays as it was.
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), EngineError>;
+
+    /// Replaces the range with exactly the pairs put. On return that is durable, and so is everything written before the
+    /// call. A reader or a crash finds the whole old range or the whole new one. Views taken before keep the old.
+    ///
+    /// Nobody else may write to the range meanwhile. After an error the state of the files is unknown, as after `sync`.
+    fn install(self: Box<Self>) -> Result<(), EngineError>;
 }
 
 /// What the engine did since it was opened, for measurements.

@@ -8,8 +8,12 @@ pub mod batch;
 pub mod damage;
 pub mod engine;
 pub mod memory;
+pub mod scrub;
+pub mod staged;
 
 pub use batch::{Operation, Operations, WriteBatch};
 pub use damage::Damage;
-pub use engine::{Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Pairs};
+pub use engine::{Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Pairs, Staging};
 pub use memory::MemoryEngine;
+pub use scrub::Scrub;
+pub use staged::StagedOrder;

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{
-    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, FamilyStats, KeyRange, Operation, Pairs, StagedOrder,
+    Staging, WriteBatch,
 };
 
 /// Pairs that a scan copies under one lock: enough that the lock costs little, few enough that writers hardly wait.
@@ -99,6 +100,13 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    fn stage(self: Arc<Self>, family: Family, range: KeyRange) -> Result<Box<dyn Staging>, EngineError> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(family, range.clone());
+        let crashes = self.store.lock().crashes;
+        Ok(Box::new(MemoryStaging { engine: self, crashes, family, order: StagedOrder::new(range), batch }))
+    }
+
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {
         let moment = self.store.lock().pin();
         Arc::new(MemoryView { engine: self, moment })
@@ -111,6 +119,32 @@ impl Engine for MemoryEngine {
     /// Table bytes are 0: there are no tables.
     fn stats(&self) -> EngineStats {
         self.store.lock().stats.clone()
+    }
+}
+
+/// A batch that is written and synced at once.
+struct MemoryStaging {
+    engine: Arc<MemoryEngine>,
+    /// Crashes before it began: what was gathered does not outlive the next one.
+    crashes: u64,
+    family: Family,
+    order: StagedOrder,
+    batch: WriteBatch,
+}
+
+impl Staging for MemoryStaging {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), EngineError> {
+        self.order.take(key)?;
+        self.batch.put(self.family, key, value);
+        Ok(())
+    }
+
+    fn install(self: Box<Self>) -> Result<(), EngineError> {
+        let mut store = self.engine.store.lock();
+        store.check_process(self.crashes)?;
+        store.write(&self.batch);
+        store.sync();
+        Ok(())
     }
 }
 
@@ -372,11 +406,11 @@ impl Store {
     }
 
     fn check(&self, moment: Moment) -> Result<(), EngineError> {
-        if moment.crashes == self.crashes {
-            Ok(())
-        } else {
-            Err(EngineError::Io("the store crashed since this view was taken".to_owned()))
-        }
+        self.check_process(moment.crashes)
+    }
+
+    fn check_process(&self, crashes: u64) -> Result<(), EngineError> {
+        if crashes == self.crashes { Ok(()) } else { Err(EngineError::Io("the store crashed meanwhile".to_owned())) }
     }
 
     /// Keeps the newest state readable until it is unpinned.

@@ -9,8 +9,14 @@ use bytes::Bytes;
 use conclave_storage::{Engine, Family, KeyRange, Pairs, WriteBatch};
 
 mod ordered_map;
+mod staging;
 
 pub use ordered_map::it_agrees_with_an_ordered_map;
+pub use staging::{
+    a_dropped_staging_changes_nothing, a_staging_takes_ascending_keys_of_its_range_alone,
+    an_installation_of_nothing_empties_its_range, an_installation_replaces_its_range_and_nothing_else,
+    an_installation_survives_reopening, readers_see_the_whole_old_range_or_the_whole_new_one,
+};
 
 /// Makes a test of each claim of [`engine_suite`](mod@crate::engine_suite).
 ///
@@ -38,6 +44,12 @@ macro_rules! engine_suite {
             deletions_survive_reopening,
             writes_of_many_threads_all_arrive,
             statistics_count_what_was_written,
+            an_installation_replaces_its_range_and_nothing_else,
+            an_installation_of_nothing_empties_its_range,
+            an_installation_survives_reopening,
+            a_dropped_staging_changes_nothing,
+            a_staging_takes_ascending_keys_of_its_range_alone,
+            readers_see_the_whole_old_range_or_the_whole_new_one,
             it_agrees_with_an_ordered_map,
         }
     };

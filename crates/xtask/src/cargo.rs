@@ -17,6 +17,19 @@ pub struct Cargo {
     compilers: Vec<(&'static str, &'static str)>,
 }
 
+/// A variant of the workspace's build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// The product and all tests.
+    Product,
+    /// The binary `conclave` with crash points and planted bugs. It is built at the product's path, see
+    /// [`Cargo::set_aside`]; only our crates from `faults` upwards differ, and cargo keeps both variants of them.
+    Faults,
+}
+
+/// A test of one crate that depends on no crate with faults in it.
+const SMALLEST_TEST: &str = "subdocuments";
+
 /// A test executable and the package it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestExecutable {
@@ -32,6 +45,12 @@ pub struct Artifacts {
     pub tests: Vec<TestExecutable>,
     /// Name and path of each binary.
     pub binaries: Vec<(String, PathBuf)>,
+}
+
+impl Artifacts {
+    pub fn binary(&self, name: &str) -> Option<&Path> {
+        self.binaries.iter().find(|(binary, _)| binary == name).map(|(_, path)| path.as_path())
+    }
 }
 
 impl Cargo {
@@ -61,22 +80,58 @@ impl Cargo {
         command
     }
 
+    /// What makes a build; it prints messages for [`parse_artifacts`].
+    pub fn build_command(&self, build: Build) -> Command {
+        let mut command = self.command("build");
+        command.args(["--release", "--workspace", "--locked"]);
+        match build {
+            Build::Product => command.args(["--bins", "--tests"]),
+            // A test among what is built, however small, makes cargo unify the features of third-party crates as it does
+            // for the product; else many of them, and ours above them, would be built twice.
+            Build::Faults => {
+                command.args(["--bin", "conclave", "--test", SMALLEST_TEST, "--features", "conclave-cli/faults"])
+            }
+        };
+        command.args(["--message-format", "json-render-diagnostics"]);
+        command
+    }
+
+    /// Copies the binary of a faults build to a name of its own, before the product is built over it.
+    pub fn set_aside(&self, faults: &Artifacts) -> Result<PathBuf> {
+        let built = faults.binary("conclave").context("the build made no binary `conclave`")?;
+        let (aside, next) = (built.with_file_name("conclave-faults"), built.with_file_name("conclave-faults.next"));
+        // Renamed into place: a process may still run the old one.
+        std::fs::copy(built, &next).and_then(|_| std::fs::rename(&next, &aside)).context("cannot copy the binary")?;
+        Ok(aside)
+    }
+
     /// Builds the binary `conclave` and returns its path.
     pub fn build_product(&self) -> Result<PathBuf> {
         self.build_binary("conclave")
     }
 
     pub fn build_binary(&self, name: &str) -> Result<PathBuf> {
+        let artifacts = self.build(&["--bin", name])?;
+        let found = artifacts.binaries.into_iter().find(|(binary, _)| binary == name);
+        found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{name}`"))
+    }
+
+    /// Builds one test executable.
+    pub fn build_test(&self, target: &str) -> Result<TestExecutable> {
+        let artifacts = self.build(&["--test", target])?;
+        let found = artifacts.tests.into_iter().find(|test| test.target == target);
+        found.with_context(|| format!("the build made no test `{target}`"))
+    }
+
+    fn build(&self, what: &[&str]) -> Result<Artifacts> {
         let mut command = self.command("build");
-        command.args(["--release", "--workspace", "--bin", name]);
+        command.args(["--release", "--workspace"]).args(what);
         command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         let output = command.output().context("cannot run cargo")?;
         if !output.status.success() {
-            bail!("`{name}` does not build");
+            bail!("{} does not build", what.join(" "));
         }
-        let artifacts = parse_artifacts(&String::from_utf8_lossy(&output.stdout));
-        let found = artifacts.binaries.into_iter().find(|(binary, _)| binary == name);
-        found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{name}`"))
+        Ok(parse_artifacts(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// `cargo metadata` of the workspace and everything it depends on.

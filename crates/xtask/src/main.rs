@@ -10,6 +10,9 @@ mod checkout;
 mod checks;
 mod layering;
 mod links;
+mod long_run;
+mod mutations;
+mod reports;
 mod setup;
 mod sizes;
 mod tally;
@@ -21,16 +24,22 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::Cargo;
+use crate::setup::Purpose;
 
 const USAGE: &str = "\
 cargo xtask <task>
 
-  dev [args]     build, then start a three-host cluster with a gateway on loopback; arguments go to `conclave dev`
-  test [filter]  run every test; the last line is `N passed, N failed`
-  ci             check format, lints, documentation, layering, descriptor, sample configuration and links; writes nothing
-  fix            rewrite what `ci` checks and a tool can mend
-  bench [what]   build, then run the load generator; arguments go to it
-  setup          install what the build lacks; every other task does this first
+  dev [args]            build, then start a three-host cluster with a gateway on loopback; arguments go to `conclave dev`
+  test [filter]         run every test; the last line is `N passed, N failed`, and `, N skipped` if any was
+  power [--cuts N]      cut the power of loaded hosts N times and write a report
+  damage [--damages N]  damage the files of hosts N times and write a report
+  mutations             plant seven bugs, one at a time, and see that the suites catch each
+  torture [--minutes N] [--seed S]
+                        let everything fail at random for N minutes and write a report
+  ci                    check format, lints, documentation, layering, descriptor, sample and links; writes nothing
+  fix                   rewrite what `ci` checks and a tool can mend
+  bench [what]          build, then run the load generator; arguments go to it
+  setup                 install what building and breaking need; every other task does its part of this first
 
 CARGO_TARGET_DIR says where to build; without it, ${XDG_CACHE_HOME:-~/.cache}/conclave/target.
 ";
@@ -50,17 +59,21 @@ fn run() -> Result<ExitCode> {
     let task = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
     match task.as_str() {
-        "dev" => dev(&prepared()?, &rest),
+        "dev" => dev(&prepared(Purpose::Build)?, &rest),
         "test" => {
-            let tally = test_run::run(&prepared()?, &rest)?;
+            let tally = test_run::run(&prepared(Purpose::Faults)?, &rest)?;
             println!("{tally}");
             Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        "ci" => checks::check(&prepared()?),
-        "fix" => checks::fix(&prepared()?),
-        "bench" => bench(&prepared()?, &rest),
+        "power" => reports::power(&prepared(Purpose::Faults)?, &rest),
+        "damage" => reports::damage(&prepared(Purpose::Faults)?, &rest),
+        "mutations" => mutations::run(&prepared(Purpose::Faults)?),
+        "torture" => reports::torture(&prepared(Purpose::Faults)?, &rest),
+        "ci" => checks::check(&prepared(Purpose::Build)?),
+        "fix" => checks::fix(&prepared(Purpose::Build)?),
+        "bench" => bench(&prepared(Purpose::Build)?, &rest),
         "setup" => {
-            prepared()?;
+            prepared(Purpose::Faults)?;
             println!("everything the build needs is here");
             Ok(ExitCode::SUCCESS)
         }
@@ -72,9 +85,9 @@ fn run() -> Result<ExitCode> {
     }
 }
 
-/// Cargo, on a machine that has what the build needs.
-fn prepared() -> Result<Cargo> {
-    setup::run()?;
+/// Cargo, on a machine that has what this needs.
+fn prepared(purpose: Purpose) -> Result<Cargo> {
+    setup::run(purpose)?;
     Cargo::find()
 }
 

@@ -1,7 +1,8 @@
 //! Brings the machine to the point where the workspace builds.
 //!
 //! RocksDB needs a C++ compiler and, for its bindings, libclang. ccache is wanted, not needed: with it a second target
-//! directory gets the C++ in a minute instead of many.
+//! directory gets the C++ in a minute instead of many. The suites that cut networks, disks and clocks use tools of the
+//! system; without them those tests are skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,19 +13,40 @@ use anyhow::{Context, Result, bail};
 /// they are written once, here.
 const CACHED_COMPILERS: [(&str, &str); 2] = [("CC", "ccache cc"), ("CXX", "ccache c++")];
 
-/// Something the build uses, the Debian package that brings it, and whether the build can do without.
+/// What a task is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    Build,
+    /// Build, and break what the product stands on.
+    Faults,
+}
+
+/// Something that is used, the Debian package that brings it, what for, and whether one can do without.
 struct Need {
     what: &'static str,
     package: &'static str,
+    purpose: Purpose,
     required: bool,
     is_here: fn() -> bool,
 }
 
-const NEEDS: [Need; 4] = [
-    Need { what: "a C compiler", package: "gcc", required: true, is_here: || on_path("cc") },
-    Need { what: "a C++ compiler", package: "g++", required: true, is_here: || on_path("c++") },
-    Need { what: "libclang", package: "libclang-dev", required: true, is_here: has_libclang },
-    Need { what: "ccache", package: "ccache", required: false, is_here: || on_path("ccache") },
+const fn required(what: &'static str, package: &'static str, is_here: fn() -> bool) -> Need {
+    Need { what, package, purpose: Purpose::Build, required: true, is_here }
+}
+
+const fn wanted(purpose: Purpose, what: &'static str, package: &'static str, is_here: fn() -> bool) -> Need {
+    Need { what, package, purpose, required: false, is_here }
+}
+
+const NEEDS: [Need; 8] = [
+    required("a C compiler", "gcc", || on_path("cc")),
+    required("a C++ compiler", "g++", || on_path("c++")),
+    required("libclang", "libclang-dev", has_libclang),
+    wanted(Purpose::Build, "ccache", "ccache", || on_path("ccache")),
+    wanted(Purpose::Faults, "ip", "iproute2", || on_path("ip")),
+    wanted(Purpose::Faults, "iptables", "iptables", || on_path("iptables")),
+    wanted(Purpose::Faults, "mkfs.ext4", "e2fsprogs", || on_path("mkfs.ext4")),
+    wanted(Purpose::Faults, "faketime", "faketime", || on_path("faketime")),
 ];
 
 /// How packages can be installed here.
@@ -40,13 +62,13 @@ enum Installer {
 }
 
 /// Installs what is missing where that is allowed; otherwise says exactly what to type, and fails if it is required.
-pub fn run() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_here)()).collect();
+pub fn run(purpose: Purpose) -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| need.purpose <= purpose && !(need.is_here)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|need| need.what).collect();
-    eprintln!("the build lacks {}", names.join(", "));
+    eprintln!("this machine lacks {}", names.join(", "));
 
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     let installer = Installer::find();
@@ -120,9 +142,11 @@ fn shell(command: &str) -> Result<()> {
     Ok(())
 }
 
+/// Tools of the administrator are not on everybody's path, and here all the same.
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let administrators = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(administrators).any(|folder| folder.join(program).is_file())
 }
 
 /// Looks where RocksDB's bindings generator looks: the named folder, then the usual library folders.

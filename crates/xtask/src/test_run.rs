@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::bounded::{self, End};
-use crate::cargo::{Artifacts, Cargo, TestExecutable, parse_artifacts};
+use crate::cargo::{Artifacts, Build, Cargo, TestExecutable, parse_artifacts};
 use crate::layering;
 use crate::tally::Tally;
 
@@ -46,8 +46,11 @@ pub fn run(cargo: &Cargo, filters: &[String]) -> Result<Tally> {
     let mut run = Run { cargo, filters, deadline, tally: Tally::default(), failures: Vec::new() };
     run.layering()?;
     run.pure_crates()?;
-    if let Some(artifacts) = run.build()? {
-        run.executables(&artifacts)?;
+    // In this order: both put the binary at the same path, and what stays there is the product.
+    if let Some(faults) = run.build(Build::Faults)?
+        && let Some(product) = run.build(Build::Product)?
+    {
+        run.executables(&product, &faults)?;
         run.documentation()?;
     }
     for failure in &run.failures {
@@ -64,7 +67,7 @@ impl Run<'_> {
             println!("layering: {violation}");
         }
         let kept = violations.is_empty();
-        self.record("layering", if kept { Tally { passed: 1, failed: 0 } } else { Tally::ONE_FAILED }, kept);
+        self.record("layering", if kept { Tally::ONE_PASSED } else { Tally::ONE_FAILED }, kept);
         Ok(())
     }
 
@@ -78,33 +81,34 @@ impl Run<'_> {
         self.counted("the pure crates", command, PURE_LIMIT)
     }
 
-    /// Builds every test and binary in one go; none when something does not build.
-    fn build(&mut self) -> Result<Option<Artifacts>> {
-        println!("== building");
-        let mut command = self.cargo.command("build");
-        command.args(["--release", "--workspace", "--locked", "--bins", "--tests"]);
-        command.args(["--message-format", "json-render-diagnostics"]);
+    /// Builds in one go; none when something does not build. A faults build is set aside.
+    fn build(&mut self, build: Build) -> Result<Option<Artifacts>> {
+        println!("== building {}", if build == Build::Faults { "for faults" } else { "the product and all tests" });
         let mut messages = String::new();
-        let end = bounded::run(command, self.limit(BUILD_LIMIT), |line| {
+        let end = bounded::run(self.cargo.build_command(build), self.limit(BUILD_LIMIT), |line| {
             messages.push_str(line);
             messages.push('\n');
         })?;
-        if end.is_success() {
-            return Ok(Some(parse_artifacts(&messages)));
+        if !end.is_success() {
+            self.record(&format!("the build {}", reason(end)), Tally::ONE_FAILED, false);
+            return Ok(None);
         }
-        self.record(&format!("the build {}", reason(end)), Tally::ONE_FAILED, false);
-        Ok(None)
+        let mut artifacts = parse_artifacts(&messages);
+        if build == Build::Faults {
+            artifacts.binaries = vec![("conclave".to_owned(), self.cargo.set_aside(&artifacts)?)];
+        }
+        Ok(Some(artifacts))
     }
 
-    fn executables(&mut self, artifacts: &Artifacts) -> Result<()> {
-        let product = artifacts.binaries.iter().find(|(name, _)| name == "conclave").map(|(_, path)| path.as_path());
+    fn executables(&mut self, product: &Artifacts, faults: &Artifacts) -> Result<()> {
+        let binaries = Binaries { product: product.binary("conclave"), faults: faults.binary("conclave") };
         let mut tests: Vec<&TestExecutable> =
-            artifacts.tests.iter().filter(|test| !layering::PURE.contains(&test.package.as_str())).collect();
+            product.tests.iter().filter(|test| !layering::PURE.contains(&test.package.as_str())).collect();
         tests.sort_by_key(|test| (test.package == PROCESS_SUITES, test.package.clone(), test.target.clone()));
         for test in tests {
             let limit = if test.package == PROCESS_SUITES { PROCESS_SUITE_LIMIT } else { EXECUTABLE_LIMIT };
             let name = format!("{} {}", test.package, test.target);
-            self.counted(&name, test_command(test, product, self.filters), limit)?;
+            self.counted(&name, test_command(test, binaries, self.filters), limit)?;
         }
         Ok(())
     }
@@ -118,13 +122,15 @@ impl Run<'_> {
     /// Runs `command`, shows what it prints and adds up the results in it.
     fn counted(&mut self, name: &str, command: Command, limit: Duration) -> Result<()> {
         println!("== {name}");
-        let mut tally = Tally::default();
+        let (mut tally, mut skipped) = (Tally::default(), 0);
         let end = bounded::run(command, self.limit(limit), |line| {
             println!("{line}");
             if let Some(result) = Tally::from_result_line(line) {
                 tally += result;
             }
+            skipped += u64::from(Tally::is_skipped_line(line));
         })?;
+        tally.skip(skipped);
         // A crash, or the end of its time, leaves no result line; it must not look like success.
         if !end.is_success() && tally.failed == 0 {
             tally += Tally::ONE_FAILED;
@@ -146,12 +152,21 @@ impl Run<'_> {
     }
 }
 
-fn test_command(test: &TestExecutable, product: Option<&Path>, filters: &[String]) -> Command {
+/// What suites start.
+#[derive(Debug, Clone, Copy)]
+pub struct Binaries<'a> {
+    pub product: Option<&'a Path>,
+    /// The one with crash points and planted bugs.
+    pub faults: Option<&'a Path>,
+}
+
+/// Runs a test executable, or those of its tests whose names contain a filter.
+pub fn test_command(test: &TestExecutable, binaries: Binaries<'_>, filters: &[String]) -> Command {
     let mut command = Command::new(&test.path);
     command.args(filters).current_dir(&test.package_root).stdin(Stdio::null());
     command.env("CARGO_MANIFEST_DIR", &test.package_root).env("RUST_BACKTRACE", "1");
-    if let Some(product) = product {
-        command.env("CONCLAVE_BIN", product);
+    for (variable, binary) in [("CONCLAVE_BIN", binaries.product), ("CONCLAVE_FAULTS_BIN", binaries.faults)] {
+        command.envs(binary.map(|binary| (variable, binary)));
     }
     command
 }

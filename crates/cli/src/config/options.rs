@@ -71,7 +71,7 @@ impl Spec {
 }
 
 /// Every option, in the order of the sample.
-pub static ALL: [&Spec; 20] = [
+pub static ALL: [&Spec; 22] = [
     &CLUSTER_TOKEN,
     &CLUSTER_TOKEN_FILE,
     &CLUSTER_INITIAL_HOSTS,
@@ -85,6 +85,8 @@ pub static ALL: [&Spec; 20] = [
     &HOST_DATA,
     &HOST_JOIN,
     &HOST_ZONE,
+    &HOST_COMPACT_AFTER_ENTRIES,
+    &HOST_KEEP_LOG_ENTRIES,
     &HOST_INSECURE,
     &HOST_LOG,
     &GATEWAY_LISTEN,
@@ -252,6 +254,29 @@ pub static HOST_ZONE: Spec = Spec {
               for none.",
     default: Some(""),
     example: "",
+    since: "0.1.0",
+};
+
+pub static HOST_COMPACT_AFTER_ENTRIES: Spec = Spec {
+    section: Section::Host,
+    name: "compact_after_entries",
+    flag: "compact-after-entries",
+    kind: Kind::Integer,
+    meaning: "Log entries of a shard after which its log is shortened, or 64 MiB of them; entries, 100 to 10000000.",
+    default: Some("50000"),
+    example: "50000",
+    since: "0.1.0",
+};
+
+pub static HOST_KEEP_LOG_ENTRIES: Spec = Spec {
+    section: Section::Host,
+    name: "keep_log_entries",
+    flag: "keep-log-entries",
+    kind: Kind::Integer,
+    meaning: "Log entries, or 64 MiB of them, that stay then for replicas that lag; one that lags more gets the whole state. \
+              Entries, 10 to 10000000.",
+    default: Some("10000"),
+    example: "10000",
     since: "0.1.0",
 };
 

@@ -15,6 +15,11 @@ const MAX_ZONE_CHARACTERS: usize = 63;
 /// Below, timers fire for nothing; above, a lost host is not noticed within a minute.
 const TIMING_RANGE_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
 
+/// Below, a log is shortened at every other entry; above, nobody waits for so many again.
+const COMPACT_RANGE_ENTRIES: std::ops::RangeInclusive<u64> = 100..=10_000_000;
+/// Below, a follower that misses one heartbeat needs the whole state.
+const KEEP_RANGE_ENTRIES: std::ops::RangeInclusive<u64> = 10..=10_000_000;
+
 /// What a value must be, in words that follow "must be".
 pub type Rule = String;
 
@@ -65,6 +70,19 @@ pub fn timing(text: &str) -> Result<Duration, Rule> {
     let (least, most) = (TIMING_RANGE_MS.start(), TIMING_RANGE_MS.end());
     let ms = text.parse().ok().filter(|ms| TIMING_RANGE_MS.contains(ms));
     ms.map(Duration::from_millis).ok_or_else(|| format!("milliseconds from {least} to {most}"))
+}
+
+pub fn compact_after(text: &str) -> Result<u64, Rule> {
+    entries(text, COMPACT_RANGE_ENTRIES)
+}
+
+pub fn keep_log(text: &str) -> Result<u64, Rule> {
+    entries(text, KEEP_RANGE_ENTRIES)
+}
+
+fn entries(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, Rule> {
+    let entries = text.parse().ok().filter(|entries| range.contains(entries));
+    entries.ok_or_else(|| format!("log entries from {} to {}", range.start(), range.end()))
 }
 
 pub fn folder(text: &str) -> Result<PathBuf, Rule> {
@@ -123,6 +141,13 @@ mod tests {
         for bad in ["9", "60001", "2s", ""] {
             assert_eq!(timing(bad), Err("milliseconds from 10 to 60000".to_owned()), "{bad}");
         }
+    }
+
+    #[test]
+    fn bounds_of_the_log_stay_in_their_range() {
+        assert_eq!((compact_after("100"), keep_log("10")), (Ok(100), Ok(10)));
+        assert_eq!(compact_after("99"), Err("log entries from 100 to 10000000".to_owned()));
+        assert_eq!(keep_log("9"), Err("log entries from 10 to 10000000".to_owned()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::host::RunningHost;
 use super::{bind, gateway, host, start_logging, told_to_stop};
-use crate::config::{ClusterConfig, DevConfig, DevData, RaftTimings};
+use crate::config::{ClusterConfig, DevConfig, DevData, LogBounds, RaftTimings};
 use crate::verbs::operator::mint_for;
 
 const PLAN: &str = "dev.json";
@@ -54,7 +54,9 @@ pub async fn run(config: DevConfig) -> Result<()> {
         let advertise = plan.hosts[index].clone();
         let origin = Origin::founder(plan.hosts.clone(), &advertise)?;
         let data = DataFolder::open(folder.join(format!("host-{index}")), &token, origin)?;
-        hosts.push(host::start(&cluster, String::new(), Vec::new(), advertise, data, listener).await?);
+        hosts.push(
+            host::start(&cluster, LogBounds::DEFAULT, String::new(), Vec::new(), advertise, data, listener).await?,
+        );
     }
     let stop = CancellationToken::new();
     let serving = tokio::spawn(gateway::serve(plan.hosts.clone(), token, true, edge, stop.clone()));

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 
 use super::{bind, start_logging, store, told_to_stop};
-use crate::config::{Address, Bootstrap, ClusterConfig, HostConfig};
+use crate::config::{Address, Bootstrap, ClusterConfig, HostConfig, LogBounds};
 use crate::system_clock::SystemClock;
 use crate::threads::LogThreads;
 
@@ -29,7 +29,7 @@ pub async fn run(config: HostConfig) -> Result<()> {
         Bootstrap::Join { through } => through.iter().map(Address::to_string).collect(),
         Bootstrap::Found { .. } | Bootstrap::Known => Vec::new(),
     };
-    let running = start(&config.cluster, config.zone, join, advertise, folder, listener).await?;
+    let running = start(&config.cluster, config.log_bounds, config.zone, join, advertise, folder, listener).await?;
     let mut failure = running.host.failure();
     let failed = tokio::select! {
         stop = told_to_stop() => { stop?; None }
@@ -77,6 +77,7 @@ impl RunningHost {
 /// Starts one host on RocksDB; `dev` starts several.
 pub(super) async fn start(
     cluster: &ClusterConfig,
+    log_bounds: LogBounds,
     zone: String,
     join: Vec<String>,
     advertise: String,
@@ -99,6 +100,8 @@ pub(super) async fn start(
             heartbeat_interval: cluster.timings.heartbeat,
             election_timeout_min: cluster.timings.election_min,
             election_timeout_max: cluster.timings.election_max,
+            compact_after_entries: log_bounds.compact_after_entries,
+            keep_log_entries: log_bounds.keep_entries,
             ..RaftOptions::default()
         },
         token: cluster.token.clone(),

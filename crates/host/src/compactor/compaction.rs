@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use conclave_faults::{Point, reached};
 use conclave_raft::LocalWriteError;
 use conclave_room::{LocalHeader, local, read};
 use conclave_storage::{EngineError, Family};
@@ -61,9 +62,10 @@ pub async fn compact(shard: &Arc<Shard>, (room, document): DocumentKey) -> Resul
     let merged = shard.workers().load(bytes, move || merge(&whole)).await.map_err(CompactError::Read)??;
     let Some(Merged { from, base, upto }) = merged else { return Ok(Compacted::Overtaken) };
     let group = shard.group_id();
+    reached(Point::CompactionSwap);
     let swapped = shard.group().write_local(|view, writes| {
         let swap = local::swap_base(&EngineTables(view), group, room, document, from.as_ref(), &base, upto);
-        let Some(changes) = swap.map_err(|reason| EngineError::Damaged(reason.0))? else { return Ok(false) };
+        let Some(changes) = swap.map_err(|reason| EngineError::Foreign(reason.0))? else { return Ok(false) };
         for (key, value) in changes {
             match value {
                 Some(value) => writes.put(Family::State, key, value),
@@ -73,7 +75,10 @@ pub async fn compact(shard: &Arc<Shard>, (room, document): DocumentKey) -> Resul
         Ok(true)
     });
     match swapped.await {
-        Ok(true) => Ok(Compacted::Swapped),
+        Ok(true) => {
+            reached(Point::CompactionSwapped);
+            Ok(Compacted::Swapped)
+        }
         Ok(false) => Ok(Compacted::Overtaken),
         Err(LocalWriteError::Stopped) => Err(CompactError::Stopped),
         Err(reason) => Err(CompactError::Write(reason)),

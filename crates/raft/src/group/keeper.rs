@@ -1,4 +1,5 @@
-//! Watches over one replica: says who leads, and keeps the log short.
+//! Watches over one replica: says who leads, keeps the log short, reads it once after a start, and stops the replica when
+//! the store below it is damaged.
 //!
 //! A leader whose majority has been silent for longer than its followers would wait before they elect another counts as
 //! deposed here, though openraft keeps it until it hears of its successor: what waits for it must be told.
@@ -6,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use conclave_faults::{Bug, planted};
+use conclave_storage::EngineError;
 use conclave_types::ReplicaId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
@@ -17,12 +20,14 @@ use super::{LeaderTerm, Leadership, OpenraftHandle};
 use crate::RaftOptions;
 use crate::apply::ApplyProgress;
 use crate::group_log::GroupLog;
+use crate::log_scrub::LogScrub;
 use crate::types::Raft;
 
 pub(crate) struct Keeper {
     pub(crate) replica: ReplicaId,
     pub(crate) raft: OpenraftHandle,
     pub(crate) log: Arc<GroupLog>,
+    pub(crate) scrub: LogScrub,
     pub(crate) options: RaftOptions,
     pub(crate) applied: watch::Receiver<ApplyProgress>,
     pub(crate) leadership: watch::Sender<Leadership>,
@@ -47,6 +52,10 @@ impl Keeper {
         let mut tick = interval(self.options.heartbeat_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if self.log.store_is_damaged() {
+                self.abandon().await;
+                break;
+            }
             let metrics = server.borrow_watched().clone();
             self.publish(&metrics);
             self.compact_if_due().await;
@@ -59,6 +68,7 @@ impl Keeper {
                     }
                     self.purge().await;
                 }
+                () = self.scrub.due(), if !self.scrub.is_done() => self.scrub().await,
                 _ = tick.tick(), if self.state.led_since.is_some() => {}
                 _ = &mut stop => break,
             }
@@ -69,6 +79,28 @@ impl Keeper {
             && *fatal != openraft::errors::Fatal::Stopped
         {
             tracing::error!(group = self.log.group.0, replica = self.replica.0, %fatal, "the replica has stopped");
+        }
+    }
+
+    /// A replica on a damaged store neither votes nor leads, whatever its own part of the store looks like.
+    async fn abandon(&self) {
+        tracing::error!(group = self.log.group.0, replica = self.replica.0, "stopped: the store is damaged");
+        // Fails only when the core has ended.
+        let _ = self.raft.shutdown().await;
+    }
+
+    async fn scrub(&mut self) {
+        match self.scrub.step() {
+            // What an earlier process appended counts from now on.
+            Ok(()) if self.scrub.is_done() => {
+                let most = self.options.keep_log_bytes.saturating_add(self.options.compact_after_bytes);
+                if self.log.known_bytes() > most {
+                    self.compact().await;
+                }
+            }
+            Ok(()) | Err(EngineError::Damaged(_)) => {}
+            Err(error @ EngineError::Io(_)) => self.log.queue.fail(error).await,
+            Err(error) => tracing::warn!(group = self.log.group.0, %error, "the log could not be read to its end"),
         }
     }
 
@@ -116,7 +148,7 @@ impl Keeper {
     }
 
     fn majority_answers(&self, metrics: &RaftServerMetrics<Raft>, since: Instant) -> bool {
-        if metrics.membership_config.voter_ids().eq([self.replica.0]) {
+        if metrics.membership_config.voter_ids().eq([self.replica.0]) || planted(Bug::ReadWithoutBarrier) {
             return true;
         }
         let acknowledged = self.raft.data_metrics().borrow_watched().last_quorum_acked;
@@ -137,6 +169,10 @@ impl Keeper {
             return;
         }
         self.state.compactions = due;
+        self.compact().await;
+    }
+
+    async fn compact(&mut self) {
         // Fails only when the core has ended, which ends this loop too.
         self.state.purge_due = self.raft.trigger().snapshot().await.is_ok();
     }

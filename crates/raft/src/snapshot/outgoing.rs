@@ -40,7 +40,7 @@ impl Parts {
         let Some(range) = self.rest.take() else { return Ok(None) };
         let mut pairs = Vec::new();
         let mut rest = None;
-        for pair in self.view.scan(Family::State, range.clone()) {
+        for pair in self.view.scan_once(Family::State, range.clone()) {
             let (key, value) = pair?;
             if !pairs.is_empty() && pairs.len() + key.len() + value.len() > MAX_SNAPSHOT_PART_BYTES {
                 rest = Some(KeyRange { from: key.to_vec(), to: range.to });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_raft::{Group, ProposeError, RaftNode, RaftOptions, Step};
 use conclave_storage::{
-    Damage, Engine, EngineError, EngineStats, EngineView, Family, KeyRange, MemoryEngine, Pairs, WriteBatch,
+    Damage, Engine, EngineError, EngineStats, EngineView, Family, KeyRange, MemoryEngine, Pairs, Staging, WriteBatch,
 };
 use tokio::task::JoinHandle;
 
@@ -125,6 +125,10 @@ impl Engine for FailingSync {
             true => Err(EngineError::Io("no space left".into())),
             false => self.engine.sync(),
         }
+    }
+
+    fn stage(self: Arc<Self>, family: Family, range: KeyRange) -> Result<Box<dyn Staging>, EngineError> {
+        self.engine.clone().stage(family, range)
     }
 
     fn snapshot(self: Arc<Self>) -> Arc<dyn EngineView> {

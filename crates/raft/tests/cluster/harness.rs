@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_raft::peers::PeerFuture;
 use conclave_raft::{
-    Committed, Group, LeaderTerm, Leadership, PeerAddress, PeerCall, PeerError, PeerHandler, PeerTransport,
+    Committed, Group, LeaderTerm, Leadership, OpenError, PeerAddress, PeerCall, PeerError, PeerHandler, PeerTransport,
     ProposeError, RaftNode, RaftOptions, Reply, StateMachine, StateMachineError, Step,
 };
 use conclave_storage::{EngineView, Family, KeyRange, MemoryEngine, WriteBatch};
@@ -32,8 +32,14 @@ impl Ledger {
     }
 }
 
+/// A payload that no ledger understands.
+pub const UNACCEPTABLE: &str = "unacceptable";
+
 impl StateMachine for Ledger {
     fn apply(&mut self, entries: &[Committed], writes: &mut WriteBatch) -> Result<Vec<Reply>, StateMachineError> {
+        if let Some(entry) = entries.iter().find(|entry| entry.payload == UNACCEPTABLE) {
+            return Err(StateMachineError::Entry { index: entry.index, reason: "nobody understands it".into() });
+        }
         let apply = |entry: &Committed| {
             writes.put(Family::State, ledger_key(self.group, entry.index), &entry.payload[..]);
             Box::new(entry.index) as Reply
@@ -58,9 +64,13 @@ fn ledger_key(group: GroupId, index: u64) -> Vec<u8> {
 /// Who answers at an address, and on which runtime.
 type Listener = (Arc<dyn PeerHandler>, tokio::runtime::Handle);
 
+/// What becomes of a call on its way: another one, or none if it is lost.
+pub type Meddle = Box<dyn FnMut(PeerCall) -> Option<PeerCall> + Send>;
+
 /// Carries calls between hosts in memory.
 #[derive(Default)]
 pub struct Network {
+    meddle: Mutex<Option<Meddle>>,
     handlers: Mutex<HashMap<String, Listener>>,
     silenced: Mutex<HashSet<String>>,
     calls: Mutex<HashMap<u32, u64>>,
@@ -74,6 +84,18 @@ impl Network {
 
     pub fn restore(&self, replica: u64) {
         self.silenced.lock().remove(&address(replica));
+    }
+
+    /// Has every call pass here, until another takes its place.
+    pub fn meddle(&self, meddle: Option<Meddle>) {
+        *self.meddle.lock() = meddle;
+    }
+
+    fn meddled(&self, call: PeerCall) -> Option<PeerCall> {
+        match &mut *self.meddle.lock() {
+            Some(meddle) => meddle(call),
+            None => Some(call),
+        }
     }
 
     pub fn handler(&self, replica: u64) -> Arc<dyn PeerHandler> {
@@ -101,11 +123,13 @@ impl PeerTransport for Wire {
         let network = self.network.clone();
         let from = self.from.clone();
         *network.calls.lock().entry(call.kind).or_default() += 1;
+        let call = network.meddled(call);
         Box::pin(async move {
-            if network.is_silenced(&from, &target.address) {
+            let call = call.filter(|_| !network.is_silenced(&from, &target.address));
+            let Some(call) = call else {
                 tokio::time::sleep(deadline).await;
                 return Err(PeerError::Timeout(deadline));
-            }
+            };
             let found = network.handlers.lock().get(&target.address).cloned();
             let Some((handler, runtime)) = found else { return Err(PeerError::Unreachable(target.address)) };
             let answer = runtime.spawn(handler.handle(call)).await;
@@ -129,7 +153,7 @@ pub fn peer(replica: u64) -> PeerAddress {
 /// One host: a process of its own, as far as a test can tell.
 pub struct Host {
     pub engine: Arc<MemoryEngine>,
-    pub group: Group,
+    pub groups: BTreeMap<GroupId, Group>,
     runtime: Option<Runtime>,
 }
 
@@ -145,22 +169,36 @@ pub struct Cluster {
     pub network: Arc<Network>,
     pub options: RaftOptions,
     pub hosts: BTreeMap<u64, Host>,
+    /// What every host has a replica of.
+    groups: Vec<GroupId>,
 }
 
 impl Cluster {
     /// `size` hosts with one group of them all.
     pub async fn start(size: u64, options: RaftOptions) -> Cluster {
-        let mut cluster = Cluster { network: Arc::default(), options, hosts: BTreeMap::new() };
+        Cluster::start_groups(size, vec![GROUP], options).await
+    }
+
+    /// `size` hosts, each with a replica of every group.
+    pub async fn start_groups(size: u64, groups: Vec<GroupId>, options: RaftOptions) -> Cluster {
+        let mut cluster = Cluster { network: Arc::default(), options, hosts: BTreeMap::new(), groups };
         for replica in 1..=size {
             cluster.open(replica, Arc::new(MemoryEngine::new())).await;
         }
         let members: BTreeMap<_, _> = (1..=size).map(|replica| (ReplicaId(replica), peer(replica))).collect();
-        cluster.group(1).initialize(members).await.expect("a new group");
+        for group in cluster.hosts[&1].groups.values() {
+            group.initialize(members.clone()).await.expect("a new group");
+        }
         cluster
     }
 
     /// Starts a host on what its engine holds.
     pub async fn open(&mut self, replica: u64, engine: Arc<MemoryEngine>) {
+        self.try_open(replica, engine).await.expect("a sound engine");
+    }
+
+    /// Starts a host, whose replicas may refuse to open.
+    pub async fn try_open(&mut self, replica: u64, engine: Arc<MemoryEngine>) -> Result<(), OpenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let wire = Wire { network: self.network.clone(), from: address(replica) };
@@ -168,11 +206,17 @@ impl Cluster {
         runtime.spawn(async move { while let Step::Done = writer.step().await {} });
         runtime.spawn(async move { while let Step::Done = syncer.step().await {} });
         let handler = (node.handler(), runtime.handle().clone());
-        let machine = Box::new(Ledger::new(GROUP));
-        let opened = runtime.spawn(async move { node.open(GROUP, ReplicaId(replica), machine).await });
-        let group = opened.await.expect("no panic").expect("a sound engine");
+        let mut host = Host { engine, groups: BTreeMap::new(), runtime: Some(runtime) };
+        for group in self.groups.clone() {
+            let node = node.clone();
+            let runtime = host.runtime.as_ref().expect("just made");
+            let machine = Box::new(Ledger::new(group));
+            let opened = runtime.spawn(async move { node.open(group, ReplicaId(replica), machine).await });
+            host.groups.insert(group, opened.await.expect("no panic")?);
+        }
         self.network.handlers.lock().insert(address(replica), handler);
-        self.hosts.insert(replica, Host { engine, group, runtime: Some(runtime) });
+        self.hosts.insert(replica, host);
+        Ok(())
     }
 
     /// Kills a host between two instructions; what its operating system had to itself survives.
@@ -193,7 +237,11 @@ impl Cluster {
     }
 
     pub fn group(&self, replica: u64) -> Group {
-        self.hosts[&replica].group.clone()
+        self.group_of(replica, GROUP)
+    }
+
+    pub fn group_of(&self, replica: u64, group: GroupId) -> Group {
+        self.hosts[&replica].groups[&group].clone()
     }
 
     pub fn running(&self) -> Vec<u64> {
@@ -232,8 +280,12 @@ impl Cluster {
 
     /// What a host has applied, by index.
     pub fn ledger(&self, replica: u64) -> Vec<(u64, Bytes)> {
+        self.ledger_of(replica, GROUP)
+    }
+
+    pub fn ledger_of(&self, replica: u64, group: GroupId) -> Vec<(u64, Bytes)> {
         let engine = &self.hosts[&replica].engine;
-        let range = KeyRange { from: ledger_key(GROUP, 0), to: ledger_key(GROUP, u64::MAX) };
+        let range = KeyRange { from: ledger_key(group, 0), to: ledger_key(group, u64::MAX) };
         let pairs = engine.scan(Family::State, range).map(|pair| pair.expect("memory"));
         pairs.map(|(key, value)| (u64::from_be_bytes(key[3..].try_into().expect("eight bytes")), value)).collect()
     }
@@ -255,7 +307,7 @@ impl Cluster {
     }
 
     pub fn statuses(&self) -> Vec<conclave_raft::GroupStatus> {
-        self.hosts.values().map(|host| host.group.status()).collect()
+        self.hosts.values().flat_map(|host| host.groups.values().map(Group::status)).collect()
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod harness;
 
+mod damage;
 mod durability;
+mod lagging;
 mod leadership;
 mod local_writes;
 mod membership;

@@ -53,6 +53,30 @@ async fn the_log_is_kept_short_by_bytes() {
     cluster.until("a purge", || cluster.group(1).status().purged.is_some_and(|purged| last - purged <= 28)).await;
 }
 
+/// No process of this replica lives long enough to fill the bound by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_kept_short_by_bytes_across_restarts() {
+    let options = RaftOptions {
+        compact_after_entries: u64::MAX,
+        keep_log_entries: 1_000_000,
+        compact_after_bytes: 4 << 20,
+        keep_log_bytes: 2 << 20,
+        ..RaftOptions::for_tests()
+    };
+    let mut cluster = Cluster::start(1, options).await;
+    let large = "x".repeat(256 << 10);
+    for _ in 0..3 {
+        let (leader, _) = cluster.leader().await;
+        for _ in 0..12 {
+            propose(&cluster.group(leader), &large).await.expect("the leader stays");
+        }
+        let engine = cluster.kill(1).await;
+        cluster.open(1, engine).await;
+    }
+    // 36 entries are 9 MiB, which only the reading of the log at the start can tell.
+    cluster.until("a purge", || cluster.group(1).status().purged.is_some_and(|purged| purged > 20)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_behind_the_log_gets_a_snapshot() {
     let mut cluster = Cluster::start(3, RaftOptions::for_tests()).await;

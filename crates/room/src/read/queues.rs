@@ -5,7 +5,7 @@ use conclave_types::{GroupId, QueueName, Revision, RoomUid, Timestamp};
 use super::named;
 use crate::codec::Record;
 use crate::keys::{Keys, QueueNumber};
-use crate::queue::QueueHeader;
+use crate::queue::{InFlight, QueueHeader};
 use crate::state::load;
 use crate::{TableError, TableReads};
 
@@ -37,6 +37,21 @@ pub fn queue(
     let number: Option<QueueNumber> = load(reads, &keys.queue_directory(room, name))?;
     let Some(number) = number else { return Ok(None) };
     Ok(named(reads, &keys, room, &keys.queue_header(room, number))?.map(QueueView::of))
+}
+
+/// The attempt that a receiver holds an item by, if one does.
+pub fn attempt_in_flight(
+    reads: &(impl TableReads + ?Sized),
+    group: GroupId,
+    room: RoomUid,
+    name: &QueueName,
+    item: u64,
+) -> Result<Option<u32>, TableError> {
+    let keys = Keys::new(group);
+    let number: Option<QueueNumber> = load(reads, &keys.queue_directory(room, name))?;
+    let Some(number) = number else { return Ok(None) };
+    let in_flight: Option<InFlight> = load(reads, &keys.in_flight(room, number, item))?;
+    Ok(in_flight.map(|in_flight| in_flight.attempt))
 }
 
 /// Queues of a room after a name, ordered by name; at most `limit`.

@@ -133,6 +133,37 @@ fn letting_go_of_a_view_does_not_make_its_successors_durable() {
     assert_eq!(get(&*engine, "a").unwrap(), "1");
 }
 
+fn staged(engine: &Arc<MemoryEngine>, key: &str) -> Box<dyn Staging> {
+    let range = KeyRange { from: b"s".to_vec(), to: b"t".to_vec() };
+    let mut staging = engine.clone().stage(Family::State, range).unwrap();
+    staging.put(key.as_bytes(), b"staged").unwrap();
+    staging
+}
+
+#[test]
+fn an_installation_survives_a_crash_with_all_before_it() {
+    let engine = Arc::new(MemoryEngine::new());
+    engine.write(put("s old", "1")).unwrap();
+    engine.write(put("before", "1")).unwrap();
+    staged(&engine, "s new").install().unwrap();
+    engine.write(put("s after", "1")).unwrap();
+    engine.crash();
+    assert_eq!(get(&*engine, "s new").unwrap(), "staged");
+    assert_eq!(get(&*engine, "before").unwrap(), "1");
+    assert_eq!((get(&*engine, "s old"), get(&*engine, "s after")), (None, None));
+}
+
+#[test]
+fn what_was_staged_does_not_outlive_a_crash() {
+    let engine = Arc::new(MemoryEngine::new());
+    engine.write(put("s old", "1")).unwrap();
+    engine.sync().unwrap();
+    let staging = staged(&engine, "s new");
+    engine.crash();
+    assert!(matches!(staging.install(), Err(EngineError::Io(_))));
+    assert_eq!((get(&*engine, "s old").as_deref(), get(&*engine, "s new")), (Some(&b"1"[..]), None));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Put(u8, u8),

@@ -1,0 +1,186 @@
+//! The load that every fault run is judged by: writers, consumers, editors, readers and followers over several rooms.
+//!
+//! Each actor asks one thing (or a small burst) a turn and records what became of it; what no answer came to is
+//! *unknown*, never failed. No actor gives up: it opens another session and goes on, so a run ends when it is told to.
+//! [`Workload::finish`] stops them, takes everything out of the cluster again, and returns the history that
+//! [`crate::checks::judge`] judges.
+//!
+//! Bounded by [`MAX_OPERATIONS`]: a run that reaches it goes on without load.
+
+mod actor;
+mod consumer;
+mod editor;
+mod ending;
+mod listeners;
+mod poster;
+mod reader;
+mod recorder;
+mod reply;
+mod sender;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use conclave_client::Client;
+use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::cluster::eventually;
+use crate::dice::Dice;
+use crate::history::{History, Transcript};
+use actor::Actor;
+use listeners::Copy;
+pub use recorder::{Begun, Faults, Recorder};
+
+/// Operations of one run: what a history of 20 minutes needs several times over, and about 100 MiB.
+pub const MAX_OPERATIONS: usize = 500_000;
+/// Queues and documents of each room.
+pub const QUEUES: u16 = 1;
+pub const DOCUMENTS: u16 = 2;
+/// How long actors may take to notice the end: one operation that waits for its time limit.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// What to load a cluster with.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// Names; they are created. Enough that several shards have one.
+    pub rooms: Vec<String>,
+    pub seed: u64,
+    /// Between two turns of one actor.
+    pub pace: Duration,
+}
+
+impl Load {
+    /// What two cores and three hosts carry with room to spare: some hundred operations a second.
+    pub fn new(rooms: usize, seed: u64) -> Load {
+        let rooms = (0..rooms).map(|index| format!("load-{index}")).collect();
+        Load { rooms, seed, pace: Duration::from_millis(100) }
+    }
+}
+
+/// A running load.
+pub struct Workload {
+    load: Load,
+    clients: Vec<Client>,
+    recorder: Arc<Recorder>,
+    stop: watch::Sender<bool>,
+    actors: JoinSet<()>,
+    followers: Vec<JoinHandle<Transcript>>,
+    copies: Vec<JoinHandle<Copy>>,
+}
+
+impl Workload {
+    /// Creates the rooms and starts the actors. Each client is a connection with a participant's token; actors share
+    /// them in turn.
+    pub async fn start(clients: Vec<Client>, load: Load) -> Result<Workload> {
+        let first = clients.first().context("a load needs a client")?;
+        for room in &load.rooms {
+            create(first, room).await?;
+        }
+        let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let mut workload = Workload {
+            clients,
+            recorder,
+            stop,
+            actors: JoinSet::new(),
+            followers: Vec::new(),
+            copies: Vec::new(),
+            load,
+        };
+        for room in 0..workload.load.rooms.len() {
+            workload.people(room, &stopped);
+        }
+        Ok(workload)
+    }
+
+    /// Where to note faults, so that the history says what happened when.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.recorder.clone())
+    }
+
+    pub fn recorder(&self) -> Arc<Recorder> {
+        self.recorder.clone()
+    }
+
+    /// Stops the load and reads everything back. All hosts must be up. An error means that the cluster does not serve
+    /// again in time, or that the harness failed; losses are for the judge.
+    pub async fn finish(mut self) -> Result<History> {
+        self.stop.send_replace(true);
+        let stopped = async {
+            while let Some(ended) = self.actors.join_next().await {
+                ended.context("an actor panicked")?;
+            }
+            let (mut transcripts, mut copies) = (Vec::new(), Vec::new());
+            for follower in self.followers {
+                transcripts.push(follower.await?);
+            }
+            for copy in self.copies {
+                copies.push(copy.await?);
+            }
+            anyhow::Ok((transcripts, copies))
+        };
+        let (transcripts, copies) =
+            tokio::time::timeout(STOP_WITHIN, stopped).await.context("the load did not end")??;
+        let reader = self.clients.first().context("a load needs a client")?.clone();
+        let (transcripts, endings) = ending::read(&reader, &self.recorder, transcripts, copies).await?;
+        let mut history = self.recorder.take();
+        (history.transcripts, history.endings) = (transcripts, endings);
+        Ok(history)
+    }
+
+    /// The actors of one room.
+    fn people(&mut self, room: usize, stopped: &watch::Receiver<bool>) {
+        let actor = |workload: &Workload| workload.actor(room, stopped);
+        let people = [actor(self), actor(self), actor(self), actor(self), actor(self), actor(self), actor(self)];
+        let [posting, calling, sending, consuming, idling, editing, typing] = people;
+        self.actors.spawn(poster::post_in_session(posting));
+        self.actors.spawn(poster::post_by_calls(calling));
+        self.actors.spawn(sender::send(sending));
+        self.actors.spawn(consumer::consume(consuming));
+        self.actors.spawn(consumer::consume(idling));
+        self.actors.spawn(editor::edit(editing));
+        self.actors.spawn(editor::edit(typing));
+        self.actors.spawn(reader::read(actor(self)));
+        self.followers.push(tokio::spawn(listeners::follow_stream(actor(self))));
+        self.followers.push(tokio::spawn(listeners::follow_in_session(actor(self))));
+        for document in 0..DOCUMENTS {
+            self.copies.push(tokio::spawn(listeners::keep_open(actor(self), document)));
+        }
+    }
+
+    fn actor(&self, room: usize, stopped: &watch::Receiver<bool>) -> Actor {
+        let number = self.recorder.next_actor();
+        Actor {
+            number,
+            room,
+            name: format!("rooms/{}", self.load.rooms[room]),
+            client: self.clients[number as usize % self.clients.len()].clone(),
+            recorder: self.recorder.clone(),
+            dice: Dice::new(self.load.seed.wrapping_add(u64::from(number))),
+            stopped: stopped.clone(),
+            pace: actor::pace(self.load.pace),
+        }
+    }
+}
+
+pub fn queue_name(room: &str, queue: u16) -> String {
+    format!("{room}/queues/jobs-{queue}")
+}
+
+pub fn document_name(room: &str, document: u16) -> String {
+    format!("{room}/documents/board-{document}")
+}
+
+async fn create(client: &Client, room: &str) -> Result<()> {
+    eventually("a room for the load", || async {
+        let request = CreateRoomRequest { name: format!("rooms/{room}"), ..Default::default() };
+        match client.create_room(request).await {
+            Err(error) if error.reason != Some(ErrorReason::RoomExists) => Err(anyhow::Error::from(error)),
+            _ => Ok(()),
+        }
+    })
+    .await
+}

@@ -1,0 +1,220 @@
+//! The judge is judged: a run in which nothing failed is accepted, and every falsification of its history is caught.
+//!
+//! And `docs/guarantees.md` promises nothing that no test holds.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use conclave_client::Client;
+use conclave_tests::alone::with_cluster;
+use conclave_tests::checks::{Demand, Verdict, judge};
+use conclave_tests::cluster::eventually;
+use conclave_tests::history::{AckResult, Answer, Call, History, Operation, Outcome};
+use conclave_tests::workload::{Load, Workload};
+
+const ROOMS: usize = 2;
+/// What a few seconds of the load bring, of each kind.
+const OPERATIONS: u64 = 40;
+
+/// A history of a healthy cluster.
+async fn healthy_run(clients: Vec<Client>) -> Result<History> {
+    let load = Load { pace: Duration::from_millis(25), ..Load::new(ROOMS, 7) };
+    let workload = Workload::start(clients, load).await?;
+    let recorder = workload.recorder();
+    eventually("a load that has done something", || async {
+        let tally = recorder.tally();
+        let lacking = Demand::KINDS.iter().find(|kind| {
+            let wanted = if **kind == "post again" { OPERATIONS.div_ceil(20) } else { OPERATIONS };
+            tally.operations.get(*kind).is_none_or(|outcomes| outcomes.ok < wanted)
+        });
+        ensure!(lacking.is_none(), "{lacking:?}: {tally}");
+        Ok(())
+    })
+    .await?;
+    workload.finish().await
+}
+
+/// Ways to falsify a history, each with what it stands for.
+fn falsifications() -> Vec<(&'static str, fn(&mut History) -> Option<()>)> {
+    vec![
+        ("an acknowledged message is lost", |history| {
+            let log = &mut history.endings[0].log;
+            let middle = log.len() / 2;
+            (!log.is_empty()).then(|| log.remove(middle)).map(|_| ())
+        }),
+        ("a message is there twice", |history| {
+            let log = &mut history.endings[0].log;
+            let mut again = *log.first()?;
+            again.revision = log.last()?.revision + 1;
+            log.push(again);
+            Some(())
+        }),
+        ("a byte of a message is wrong", |history| {
+            history.endings[0].log.first_mut()?.value = None;
+            Some(())
+        }),
+        ("two messages changed places", |history| {
+            let log = &mut history.endings[0].log;
+            let (first, second) = (log.first()?.value, log.get(1)?.value);
+            (log[0].value, log[1].value) = (second, first);
+            Some(())
+        }),
+        ("a follower missed a message", |history| {
+            let transcript = history.transcripts.iter_mut().find(|transcript| transcript.heard.len() > 2)?;
+            transcript.heard.remove(1);
+            Some(())
+        }),
+        ("a read is stale", |history| {
+            let read = last(history, |operation| operation.call == Call::GetRoom && operation.revision().is_some())?;
+            let Outcome::Ok { revision, .. } = &mut read.outcome else { return None };
+            *revision = 1;
+            Some(())
+        }),
+        ("a token is lost", |history| {
+            for copy in history.endings[0].copies.iter_mut().filter(|copy| copy.document == 0) {
+                let end = copy.text.find(']')?;
+                copy.text.replace_range(..=end, "");
+            }
+            Some(())
+        }),
+        ("one copy of a document differs", |history| {
+            let copy = history.endings[0].copies.first_mut()?;
+            let end = copy.text.find(']')?;
+            let token: String = copy.text.drain(..=end).collect();
+            copy.text.push_str(&token);
+            Some(())
+        }),
+        ("an acknowledged item comes back", |history| {
+            let acked =
+                history.operations.iter().find_map(|operation| match (&operation.call, operation.answer()) {
+                    (Call::Ack { queue, deliveries }, Some(Answer::Acked { results })) => {
+                        let index = results.iter().position(|result| *result == AckResult::Acked)?;
+                        Some((operation.room, *queue, deliveries[index]))
+                    }
+                    _ => None,
+                })?;
+            let (room, queue, delivery) = acked;
+            let is_of = |operation: &Operation| {
+                operation.room == room && matches!(operation.call, Call::Receive { queue: of, .. } if of == queue)
+            };
+            let at = history.operations.last()?.invoked + 1_000_000;
+            let mut again =
+                history.operations.iter().find(|operation| holds(operation, delivery) && is_of(operation))?.clone();
+            (again.invoked, again.answered) = (at, Some(at + 1));
+            let Outcome::Ok { revision, answer: Answer::Received { deliveries } } = &mut again.outcome else {
+                return None;
+            };
+            *revision = u64::MAX;
+            deliveries.iter_mut().for_each(|received| received.delivery.attempt += 1);
+            history.operations.push(again);
+            Some(())
+        }),
+        ("an item is lost", |history| {
+            history.endings[0].left_in_queues[0] += 1;
+            Some(())
+        }),
+        ("an old lease is accepted", |history| {
+            let ack = last(
+                history,
+                |operation| matches!(operation.answer(), Some(Answer::Acked { results }) if results.contains(&AckResult::Acked)),
+            )?;
+            let mut twice = ack.clone();
+            twice.invoked += 1_000_000;
+            twice.answered = twice.answered.map(|at| at + 1_000_000);
+            history.operations.push(twice);
+            history.operations.sort_by_key(|operation| operation.invoked);
+            Some(())
+        }),
+        ("a refused message is in the log", |history| {
+            let post = last(history, |operation| {
+                matches!(operation.call, Call::Post { again: false, .. }) && operation.revision().is_some()
+            })?;
+            post.outcome = Outcome::Refused { reason: "OVERLOADED".to_owned() };
+            Some(())
+        }),
+    ]
+}
+
+fn last(history: &mut History, wanted: impl Fn(&Operation) -> bool) -> Option<&mut Operation> {
+    history.operations.iter_mut().rev().find(|operation| wanted(operation))
+}
+
+fn holds(operation: &Operation, delivery: conclave_tests::history::Delivery) -> bool {
+    matches!(operation.answer(), Some(Answer::Received { deliveries })
+        if deliveries.iter().any(|received| received.delivery == delivery))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_run_is_accepted_and_each_falsification_is_caught() {
+    with_cluster(|cluster| async move {
+        let mut clients = Vec::new();
+        for participant in ["ann", "bob"] {
+            clients.push(cluster.lock().await.client_with_room(participant, "judged").await?);
+        }
+        let history = healthy_run(clients).await?;
+        let demand = Demand::new(OPERATIONS);
+        let tally = judge(&history, &demand).settle("checkers", &history, &std::env::temp_dir())?;
+        eprintln!("{tally}");
+        for (what, falsify) in falsifications() {
+            let mut falsified = history.clone();
+            falsify(&mut falsified).with_context(|| format!("the run has nothing to falsify: {what}"))?;
+            let verdict = judge(&falsified, &demand);
+            ensure!(matches!(verdict, Verdict::Violations(..)), "not caught: {what}");
+        }
+        let alarming = cluster.lock().await.panics();
+        ensure!(alarming.is_empty(), "{alarming:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[test]
+fn a_history_is_the_same_after_writing_and_reading_it() -> Result<()> {
+    let mut history = History::new(1, vec!["room".to_owned()]);
+    let call = Call::Post { value: "w1-2".parse()?, again: false };
+    let outcome = Outcome::Ok { revision: 3, answer: Answer::Done };
+    let operation = Operation { actor: 0, session: Some(1), room: 0, invoked: 5, answered: Some(9), call, outcome };
+    history.operations.push(operation);
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("history.json");
+    history.save(&path)?;
+    let text = std::fs::read_to_string(path)?;
+    ensure!(text.contains(r#""call":{"post":{"value":"w1-2","again":false}}"#), "{text}");
+    ensure!(serde_json::from_str::<History>(&text)? == history);
+    Ok(())
+}
+
+/// Every line of the promises names its tests as `file`: `test`.
+#[test]
+fn every_promise_names_tests_that_exist() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace")?;
+    let promises = std::fs::read_to_string(root.join("docs/guarantees.md"))?;
+    let rows: Vec<&str> = promises.lines().filter(|line| line.starts_with("| ") && line.contains(".rs`")).collect();
+    ensure!(rows.len() >= 20, "the promises are gone: {} rows", rows.len());
+    for row in promises.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
+        let is_head = row.contains("| held by |");
+        ensure!(is_head || row.contains(".rs`"), "a promise names no test: {row}");
+    }
+    for row in rows {
+        let quoted: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let mut file: Option<(&str, String)> = None;
+        for name in quoted {
+            if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(root.join(name)).with_context(|| name.to_owned())?;
+                file = Some((name, text));
+            } else if let Some((path, text)) = file.as_ref().filter(|_| is_test_name(name)) {
+                ensure!(text.contains(&format!("fn {name}(")), "{path} has no test `{name}`: {row}");
+            }
+        }
+        let names = row.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)).count();
+        ensure!(names > 0, "a file without a test: {row}");
+    }
+    Ok(())
+}
+
+/// Names of tests are claims of several words.
+fn is_test_name(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    name.contains('_') && name.chars().all(is_word)
+}
