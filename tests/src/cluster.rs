@@ -205,6 +205,11 @@ impl Cluster {
         Ok(serde_json::from_str(&self.run(&[&arguments[..], flags].concat())?)?)
     }
 
+    /// Where a host of a cluster on loopback keeps its data.
+    pub fn data_folder(&self, index: usize) -> PathBuf {
+        self.folder.path().join(self.hosts[index].name())
+    }
+
     /// Waits for a host that must end by itself; returns what it has logged so far.
     pub async fn refused(&mut self, index: usize) -> Result<String> {
         let until = Instant::now() + READY_WITHIN;

@@ -1,7 +1,7 @@
 //! Data folders: a lost store comes back by itself, and a folder that does not belong is refused with what to do.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -67,10 +67,6 @@ async fn rebuilt(cluster: &Cluster, host: usize, store: u64) -> Result<()> {
     .await
 }
 
-fn data_folder(cluster: &Cluster, host: usize) -> PathBuf {
-    cluster.folder().join(format!("host-{host}"))
-}
-
 fn copy(from: &Path, to: &Path) -> Result<()> {
     ensure!(Command::new("cp").arg("-r").args([from, to]).status()?.success(), "cp {}", from.display());
     Ok(())
@@ -83,7 +79,7 @@ async fn a_lost_store_comes_back_by_itself_and_an_older_copy_is_refused() -> Res
         let client = cluster.client_with_room("ada", "kept").await?;
         send(&client, 5).await?;
         cluster.stop_host(2).await?;
-        let (data, copied) = (data_folder(&cluster, 2), data_folder(&cluster, 2).with_extension("copy"));
+        let (data, copied) = (cluster.data_folder(2), cluster.data_folder(2).with_extension("copy"));
         copy(&data, &copied)?;
         fs::remove_dir_all(data.join("store"))?;
         send(&client, 5).await?;
@@ -124,7 +120,7 @@ async fn folders_of_another_cluster_or_a_newer_format_are_refused() -> Result<()
         cluster.client_with_room("ada", "kept").await?;
         for host in 0..3 {
             cluster.stop_host(host).await?;
-            let data = data_folder(&cluster, host);
+            let data = cluster.data_folder(host);
             fs::rename(&data, data.with_extension("other"))?;
         }
         // Another cluster, with the same token and the same list of hosts.
@@ -136,7 +132,7 @@ async fn folders_of_another_cluster_or_a_newer_format_are_refused() -> Result<()
         send(&client, 1).await?;
 
         cluster.stop_host(1).await?;
-        let data = data_folder(&cluster, 1);
+        let data = cluster.data_folder(1);
         fs::rename(&data, data.with_extension("own"))?;
         fs::rename(data.with_extension("other"), &data)?;
         cluster.start_host(1)?;
@@ -177,8 +173,8 @@ async fn a_host_that_is_its_whole_cluster_says_what_it_lost() -> Result<()> {
         let client = cluster.client_with_room("ada", "kept").await?;
         send(&client, 3).await?;
         cluster.stop_host(0).await?;
-        let store = data_folder(&cluster, 0).join("store");
-        let aside = data_folder(&cluster, 0).with_extension("aside");
+        let store = cluster.data_folder(0).join("store");
+        let aside = cluster.data_folder(0).with_extension("aside");
         fs::rename(&store, &aside)?;
         for _ in 0..2 {
             cluster.start_host(0)?;

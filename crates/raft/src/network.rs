@@ -109,6 +109,10 @@ impl Peer {
         body: impl Message,
         deadline: Duration,
     ) -> Result<A, CallError> {
+        // Nobody may vote for what this node holds, or append it.
+        if self.node.is_damaged() {
+            return Err(CallError::Peer(PeerError::Refused("the store of this node is damaged".into())));
+        }
         let body = Bytes::from(body.encode_to_vec());
         let call = PeerCall { group: self.group, to: self.to, from: self.from, kind, body };
         let answer = self.node.transport.call(self.address.clone(), lane, call, deadline);
@@ -151,7 +155,10 @@ impl Peer {
                 Some(_) => self.node.options.snapshot_timeout,
                 None => self.node.options.snapshot_part_timeout,
             };
-            self.node.snapshot_pace.take(part.pairs.len()).await;
+            // The first part asks whether the peer takes any: while it is busy that is often in vain.
+            if part.sequence > 0 {
+                self.node.snapshot_pace.take(part.pairs.len()).await;
+            }
             let part = part_to_wire(part, vote, transfer, &meta);
             let answer = self.call(Lane::Snapshot, kind::SNAPSHOT_PART, part, deadline).await;
             let answer: proto::RaftSnapshotResponse =

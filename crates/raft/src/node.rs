@@ -156,6 +156,7 @@ impl Shared {
     }
 
     pub(crate) fn forget(&self, group: GroupId) {
+        self.incoming.lock().forget(group);
         self.groups.write().remove(&group);
     }
 

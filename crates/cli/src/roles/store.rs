@@ -6,7 +6,6 @@
 
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use conclave_cluster::{DataFolder, StoreVerdict};
@@ -50,14 +49,8 @@ fn open_present(folder: &DataFolder) -> Result<Opened> {
     if folder.store_begun() && !RocksEngine::exists(&store)? {
         return Ok(Opened::Damaged(format!("{} holds no database, and it did", store.display())));
     }
-    let watch = DamageWatch::default();
-    match RocksEngine::open(&store, RocksOptions::default(), watch.damage(folder.verdict())) {
+    match RocksEngine::open(&store, RocksOptions::default(), end_when_damaged(folder.verdict())) {
         Ok(engine) => {
-            watch.end_process_when_damaged();
-            // What was found in between ends nothing by itself.
-            if let Some(reason) = engine.damage().reported() {
-                return Ok(Opened::Damaged(reason.to_owned()));
-            }
             folder.begin_store()?;
             Ok(Opened::Whole(engine))
         }
@@ -66,34 +59,16 @@ fn open_present(folder: &DataFolder) -> Result<Opened> {
     }
 }
 
-/// Ends the process at the first damage, once the store is open. Before that whoever opens it hears of it, and goes on
-/// without it.
-#[derive(Default)]
-struct DamageWatch(Arc<AtomicBool>);
-
-impl DamageWatch {
-    fn damage(&self, verdict: StoreVerdict) -> Arc<Damage> {
-        let is_open = self.0.clone();
-        Damage::new(move |reason| {
-            if is_open.load(Ordering::SeqCst) {
-                end_process(&verdict, reason);
-            }
-        })
-    }
-
-    fn end_process_when_damaged(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
 /// Whatever is found on whatever thread, nothing more may be answered from the store.
-fn end_process(verdict: &StoreVerdict, reason: &str) -> ! {
-    match verdict.condemn(reason) {
-        Ok(()) => error!(reason, "the store is damaged and condemned: the process stops"),
-        // Found again, if it is read again.
-        Err(unwritten) => error!(reason, %unwritten, "the store is damaged: the process stops"),
-    }
-    process::abort();
+fn end_when_damaged(verdict: StoreVerdict) -> Arc<Damage> {
+    Damage::new(move |reason| {
+        match verdict.condemn(reason) {
+            Ok(()) => error!(reason, "the store is damaged and condemned: the process stops"),
+            // Found again, if it is read again.
+            Err(unwritten) => error!(reason, %unwritten, "the store is damaged: the process stops"),
+        }
+        process::abort();
+    })
 }
 
 #[cfg(test)]

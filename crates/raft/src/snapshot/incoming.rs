@@ -140,6 +140,11 @@ impl Incoming {
         }
     }
 
+    /// Drops what was gathered for a group whose replica has ended.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.present.take_if(|present| present.transfer.group == group);
+    }
+
     /// Another transfer is alive. A replica that begins anew has given up its last one.
     fn is_taken(&self, transfer: Transfer, now: Instant, idle_limit: Duration) -> bool {
         self.present.as_ref().is_some_and(|present| {
@@ -303,5 +308,17 @@ mod tests {
         let [first, _] = parts();
         let taken = incoming.take(&engine, other, first, IDLE);
         assert!(matches!(taken, Taken::Restart(_)), "it is let in, and its keys are looked at");
+        assert!(incoming.present.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_ends_leaves_its_place() {
+        let (engine, mut incoming) = (engine(), Incoming::default());
+        let [first, second] = parts();
+        incoming.take(&engine, transfer(1), first, IDLE);
+        incoming.forget(GroupId(4));
+        assert!(incoming.present.is_some());
+        incoming.forget(GROUP);
+        assert!(matches!(incoming.take(&engine, transfer(1), second, IDLE), Taken::Restart(_)));
     }
 }

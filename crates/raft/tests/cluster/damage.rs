@@ -7,7 +7,7 @@ use conclave_raft::{BarrierError, Leadership, OpenError, PeerCall, PeerError, Pr
 use conclave_storage::{Engine, EngineError, EngineView, Family, KeyRange, MemoryEngine, WriteBatch};
 use conclave_types::{GroupId, ReplicaId};
 
-use crate::harness::{Cluster, GROUP, UNACCEPTABLE, propose};
+use crate::harness::{Cluster, GROUP, PATIENCE, UNACCEPTABLE, propose};
 
 const VOTE: u32 = 2;
 
@@ -156,6 +156,23 @@ async fn damage_anywhere_stops_every_replica_of_the_store() {
         leadership.wait_for(|now| *now == Leadership::Stopped).await.expect("it says so before it ends");
     }
     assert_silent(&cluster, 1).await;
+}
+
+/// Nothing happens to a follower by itself; that its leader falls silent must be enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_on_a_damaged_store_stops_and_is_never_elected() {
+    let cluster = Cluster::start(3, RaftOptions::for_tests()).await;
+    let (leader, _) = cluster.leader().await;
+    let follower = cluster.running().into_iter().find(|replica| *replica != leader).expect("two followers");
+    cluster.hosts[&follower].engine.damage().report("a block of another group");
+    let mut leadership = cluster.group(follower).leadership();
+    let stopped = leadership.wait_for(|now| {
+        assert!(!matches!(now, Leadership::Leader { .. }), "it was elected");
+        *now == Leadership::Stopped
+    });
+    tokio::time::timeout(PATIENCE, stopped).await.expect("it stops").expect("it says so before it ends");
+    assert_silent(&cluster, follower).await;
+    cluster.propose("the others go on").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
