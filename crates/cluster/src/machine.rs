@@ -104,7 +104,7 @@ fn revision_of(table: &Option<Arc<ClusterTable>>) -> TableRevision {
 fn load(engine: &dyn Engine) -> Result<Option<Arc<ClusterTable>>, EngineError> {
     let Some(bytes) = engine.get(Family::State, &TABLE_KEY)? else { return Ok(None) };
     let table =
-        ClusterTable::decode(&bytes).map_err(|error| EngineError::Damaged(format!("the cluster table: {error}")))?;
+        ClusterTable::decode(&bytes).map_err(|error| EngineError::Foreign(format!("the cluster table: {error}")))?;
     Ok(Some(Arc::new(table)))
 }
 

@@ -37,8 +37,8 @@ pub(crate) fn known(folder: &DataFolder, engine: &dyn Engine) -> Result<Option<R
 
 fn recorded(engine: &dyn Engine) -> Result<Option<ReplicaId>, EngineError> {
     let Some(value) = engine.get(Family::Node, RECORD)? else { return Ok(None) };
-    let damaged = || EngineError::Damaged("the record of the metadata replica has another form".into());
-    Ok(Some(ReplicaId(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| damaged())?))))
+    let foreign = || EngineError::Foreign("the record of the metadata replica has another form".into());
+    Ok(Some(ReplicaId(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| foreign())?))))
 }
 
 fn record(engine: &dyn Engine, replica: ReplicaId) -> Result<(), EngineError> {

@@ -121,5 +121,5 @@ fn unfence(group: GroupId, tables: &impl TableReads, command: &mut Command) -> R
 }
 
 fn stopped(error: TableError) -> StateMachineError {
-    StateMachineError::Engine(EngineError::Damaged(error.0))
+    StateMachineError::Engine(EngineError::Foreign(error.0))
 }

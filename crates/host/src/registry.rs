@@ -27,9 +27,9 @@ pub fn hosted(engine: &dyn Engine) -> Result<Vec<(ShardId, ReplicaId)>, EngineEr
     let range = KeyRange { from: vec![HOSTED], to: vec![HOSTED + 1] };
     let read = |pair: Result<(bytes::Bytes, bytes::Bytes), EngineError>| {
         let (key, value) = pair?;
-        let damaged = || EngineError::Damaged("a record of a hosted replica has another form".into());
-        let shard = key.get(1..).and_then(|rest| rest.try_into().ok()).ok_or_else(damaged)?;
-        let replica = value.as_ref().try_into().map_err(|_| damaged())?;
+        let foreign = || EngineError::Foreign("a record of a hosted replica has another form".into());
+        let shard = key.get(1..).and_then(|rest| rest.try_into().ok()).ok_or_else(foreign)?;
+        let replica = value.as_ref().try_into().map_err(|_| foreign())?;
         Ok((ShardId(u16::from_be_bytes(shard)), ReplicaId(u64::from_be_bytes(replica))))
     };
     engine.scan(Family::Node, range).map(read).collect()

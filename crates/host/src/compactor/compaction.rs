@@ -65,7 +65,7 @@ pub async fn compact(shard: &Arc<Shard>, (room, document): DocumentKey) -> Resul
     reached(Point::CompactionSwap);
     let swapped = shard.group().write_local(|view, writes| {
         let swap = local::swap_base(&EngineTables(view), group, room, document, from.as_ref(), &base, upto);
-        let Some(changes) = swap.map_err(|reason| EngineError::Damaged(reason.0))? else { return Ok(false) };
+        let Some(changes) = swap.map_err(|reason| EngineError::Foreign(reason.0))? else { return Ok(false) };
         for (key, value) in changes {
             match value {
                 Some(value) => writes.put(Family::State, key, value),

@@ -29,7 +29,7 @@ async fn step(shard: &Arc<Shard>, after: Option<SweepCursor>) -> Result<Option<S
     let group = shard.group_id();
     let written = shard.group().write_local(|view, writes| {
         let (gone, next) =
-            local::sweep(&EngineTables(view), group, after, STEP).map_err(|reason| EngineError::Damaged(reason.0))?;
+            local::sweep(&EngineTables(view), group, after, STEP).map_err(|reason| EngineError::Foreign(reason.0))?;
         for (key, _) in gone {
             writes.delete(Family::State, key);
         }
