@@ -2,22 +2,31 @@
 //!
 //! Each host has its data on a disk of its own, and a cut takes away all that was not synced there. A third of the cuts
 //! hit one host, a third a majority, a third all of them at once; some hit hosts that are just coming up.
+//!
+//! Two loads run: the ledger is compared with the cluster after each cut, and the history of the other one, which uses
+//! everything that rooms can do, is judged in the end.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use conclave_tests::checks::{Demand, judge};
 use conclave_tests::dice::{Dice, seed_of_run};
 use conclave_tests::evidence::{Evidence, size};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::{Clocks, Disks, IMAGE_MIB, Layout, Site, Wires, enclosed};
+use conclave_tests::workload::{Load, Workload};
 
 /// Power cuts in the test command: six and more of each kind, in about a minute and a half. A report takes a hundred.
 const CUTS: u64 = 20;
 const CUTS_VARIABLE: &str = "CONCLAVE_POWER_CUTS";
 const HOSTS: usize = 3;
 const SHARDS: u16 = 4;
-/// Each in a shard of its own, or nearly.
+/// Rooms of the ledger: most shards have one.
 const ROOMS: usize = 6;
+/// Rooms of the load that is judged in the end.
+const JUDGED_ROOMS: usize = 2;
+/// Operations of each kind that a cut must bring at least, for the judge to have something to judge.
+const OPERATIONS_A_CUT: u64 = 2;
 /// A cut comes at any moment below this, once writes flow: long enough for flushes and for the filesystem's own writing.
 const LONGEST_CALM: Duration = Duration::from_millis(1_500);
 /// Or below this after the hosts were started: while they replay their logs and elect.
@@ -63,6 +72,7 @@ async fn cut_again_and_again(site: &mut Site, cuts: u64, seed: u64) -> Result<()
     }
     evidence.fact("seed", seed);
     let client = site.cluster().client_with_room("writer", "ledger").await?;
+    let workload = Workload::start(vec![client.clone()], Load::new(JUDGED_ROOMS, seed)).await?;
     let mut ledger = Ledger::open(client, ROOMS).await?;
     ledger.flow(SERVE_WITHIN).await?;
     let mut longest_failover = Duration::ZERO;
@@ -96,6 +106,10 @@ async fn cut_again_and_again(site: &mut Site, cuts: u64, seed: u64) -> Result<()
     let account = ledger.close().await?;
     evidence.fact("writes and reads", &account);
     evidence.fact("longest time without a write after one host was cut", format!("{longest_failover:?}"));
+    let history = workload.finish().await?;
+    let verdict = judge(&history, &Demand::new(cuts * OPERATIONS_A_CUT));
+    let tally = verdict.settle("power", &history, &std::env::temp_dir())?;
+    evidence.fact("operations that were judged", tally.all());
     evidence.save()?;
     eprintln!("{}", evidence.report());
     account.check()?;
