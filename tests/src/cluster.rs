@@ -189,6 +189,41 @@ impl Cluster {
         eventually("a token", || async { self.run(&arguments).map(|token| token.trim().to_owned()) }).await
     }
 
+    /// The operator's view of the hosts: a line each, with its store and what it has stopped.
+    pub fn status(&self) -> Result<Vec<serde_json::Value>> {
+        self.records(&[])
+    }
+
+    /// The operator's view of the shards: a line each, with its leader and how many vote.
+    pub fn shards(&self) -> Result<Vec<serde_json::Value>> {
+        self.records(&["--shards"])
+    }
+
+    fn records(&self, flags: &[&str]) -> Result<Vec<serde_json::Value>> {
+        let hosts = self.host_addresses.join(",");
+        let arguments = ["status", "--hosts", &hosts, "--cluster-token", CLUSTER_TOKEN, "--output", "json"];
+        Ok(serde_json::from_str(&self.run(&[&arguments[..], flags].concat())?)?)
+    }
+
+    /// Where a host of a cluster on loopback keeps its data.
+    pub fn data_folder(&self, index: usize) -> PathBuf {
+        self.folder.path().join(self.hosts[index].name())
+    }
+
+    /// Waits for a host that must end by itself; returns what it has logged so far.
+    pub async fn refused(&mut self, index: usize) -> Result<String> {
+        let until = Instant::now() + READY_WITHIN;
+        let status = loop {
+            match self.host_ended(index)? {
+                Some(status) => break status,
+                None if Instant::now() > until => bail!("the host was not refused\n{}", self.last_lines(20)),
+                None => tokio::time::sleep(POLL).await,
+            }
+        };
+        ensure!(!status.success(), "the host ended with {status}");
+        Ok(self.host_log(index))
+    }
+
     /// A client whose cluster is known to serve: it has created `room`.
     pub async fn client_with_room(&self, participant: &str, room: &str) -> Result<Client> {
         let token = self.token(participant).await?;

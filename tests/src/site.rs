@@ -96,6 +96,8 @@ pub struct Site {
     network: Option<Network>,
     clocks: Vec<Clock>,
     data: Vec<PathBuf>,
+    /// What was damaged on which host, as long as it may be there unnoticed.
+    damages: Vec<(usize, Damage)>,
     _folder: TempDir,
 }
 
@@ -146,7 +148,7 @@ impl Site {
         };
         let cluster = Cluster::start_at(tempfile::tempdir()?, hosts, edge, layout.shards)?;
         let supervisor = Supervisor::new(layout.hosts);
-        Ok(Site { cluster, supervisor, disks, network, clocks, data, _folder: folder })
+        Ok(Site { cluster, supervisor, disks, network, clocks, data, damages: Vec::new(), _folder: folder })
     }
 
     /// The processes: addresses, tokens, clients, leaders, logs, SIGKILL and SIGSTOP.
@@ -226,10 +228,16 @@ impl Site {
         self.disk(host)?.free()
     }
 
-    /// Damages a file of a host that does not run; none when it has no such file.
-    pub fn damage(&self, host: usize, part: Part, kind: Kind, dice: &mut Dice) -> Result<Option<Damage>> {
+    /// Damages a file of a host that does not run; none when it has no such file. A flipped bit that another host has not
+    /// read by now is flipped back first: two hosts damaged at once are not what three replicas promise to survive.
+    pub fn damage(&mut self, host: usize, part: Part, kind: Kind, dice: &mut Dice) -> Result<Option<Damage>> {
         ensure!(!self.cluster.is_host_running(host), "host {host} runs: its files are not to be touched");
-        damage::damage(&self.data[host], part, kind, dice)
+        for (_, hidden) in self.damages.extract_if(.., |(damaged, _)| *damaged != host) {
+            hidden.take_back()?;
+        }
+        let damage = damage::damage(&self.data[host], part, kind, dice)?;
+        self.damages.extend(damage.clone().map(|damage| (host, damage)));
+        Ok(damage)
     }
 
     /// The data folder of a host.

@@ -1,10 +1,10 @@
 //! What hosts say of their replicas, asked as an operator would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use conclave_cluster::{ClusterTable, ClusterToken, proof};
+use conclave_cluster::{ClusterToken, Replica, proof};
 use conclave_proto::internal::v1::admin_service_client::AdminServiceClient;
 use conclave_proto::internal::v1::{GetHostStatusRequest, GetHostStatusResponse, ShardStatus};
 use conclave_types::NodeUuid;
@@ -28,54 +28,59 @@ pub async fn of_host(cluster: &Cluster, host: usize) -> Result<GetHostStatusResp
     tokio::time::timeout(ANSWER_WITHIN, ask).await.context("no answer")?
 }
 
-/// Whether every replica that the table lists is there under its id and has applied what any other had applied when it
-/// was asked, and every shard is led. The error says what is not.
+/// Whether every replica that the table lists is there under its id, is well, has a vote and has applied what any other
+/// had applied when it was asked, the metadata group's too; whether nobody else has a vote; and whether every group is
+/// led. The error says what is not.
 pub async fn whole(cluster: &Cluster) -> Result<()> {
-    let mut hosts = BTreeMap::new();
+    // How far each group had come somewhere, then how far each replica is now: none may be behind what was there before.
+    let reached = furthest(&groups(cluster).await?);
+    let now = groups(cluster).await?;
+    let table = cluster.table().await?;
+    for (id, shard) in table.shards() {
+        let group = Some(u32::from(id.0));
+        agree(&shard.replicas, group, &now, &reached).with_context(|| format!("shard {}", id.0))?;
+    }
+    agree(&table.meta_replicas, None, &now, &reached).context("the metadata group")
+}
+
+/// The replicas of each group by node; none is the metadata group.
+type Groups = BTreeMap<Option<u32>, BTreeMap<NodeUuid, ShardStatus>>;
+
+async fn groups(cluster: &Cluster) -> Result<Groups> {
+    let mut groups = Groups::new();
     for host in 0..cluster.hosts() {
         let status = of_host(cluster, host).await.with_context(|| format!("host {host}"))?;
-        let node: [u8; 16] = status.node_uuid.as_ref().try_into().context("a node's uuid")?;
-        hosts.insert(NodeUuid(node), status.shards);
-    }
-    // How far each shard had come somewhere, then how far each replica is now: none may be behind what was there before.
-    let reached = furthest(&hosts);
-    for host in 0..cluster.hosts() {
-        let status = of_host(cluster, host).await?;
-        let node: [u8; 16] = status.node_uuid.as_ref().try_into().context("a node's uuid")?;
-        hosts.insert(NodeUuid(node), status.shards);
-    }
-    let table = cluster.table().await?;
-    agrees(&table, &hosts, &reached)
-}
-
-fn furthest(hosts: &BTreeMap<NodeUuid, Vec<ShardStatus>>) -> BTreeMap<u32, u64> {
-    let mut furthest = BTreeMap::new();
-    for shard in hosts.values().flatten() {
-        let reached: &mut u64 = furthest.entry(shard.shard).or_default();
-        *reached = (*reached).max(shard.applied_index.unwrap_or_default());
-    }
-    furthest
-}
-
-fn agrees(
-    table: &ClusterTable,
-    hosts: &BTreeMap<NodeUuid, Vec<ShardStatus>>,
-    reached: &BTreeMap<u32, u64>,
-) -> Result<()> {
-    for (id, shard) in table.shards() {
-        let number = u32::from(id.0);
-        let mut leaders = 0;
-        for replica in &shard.replicas {
-            let held = hosts.get(&replica.node).with_context(|| format!("node {:?} is none of ours", replica.node))?;
-            let status = held.iter().find(|status| status.shard == number);
-            let Some(status) = status else { bail!("shard {number} is not on {:?}", replica.node) };
-            ensure!(status.replica_id == replica.replica.0, "shard {number} has another replica than the table says");
-            let applied = status.applied_index.unwrap_or_default();
-            let reached = reached.get(&number).copied().unwrap_or_default();
-            ensure!(applied >= reached, "shard {number} has applied {applied} of {reached} on {:?}", replica.node);
-            leaders += u64::from(status.leading);
+        let node = NodeUuid(status.node_uuid.as_ref().try_into().context("a node's uuid")?);
+        let shards = status.shards.into_iter().map(|shard| (Some(shard.shard), shard));
+        for (group, replica) in shards.chain(status.metadata.map(|metadata| (None, metadata))) {
+            groups.entry(group).or_default().insert(node, replica);
         }
-        ensure!(leaders > 0, "shard {number} is not led");
     }
+    Ok(groups)
+}
+
+fn furthest(groups: &Groups) -> BTreeMap<Option<u32>, u64> {
+    let applied = |replicas: &BTreeMap<NodeUuid, ShardStatus>| {
+        replicas.values().filter_map(|replica| replica.applied_index).max().unwrap_or_default()
+    };
+    groups.iter().map(|(group, replicas)| (*group, applied(replicas))).collect()
+}
+
+fn agree(listed: &[Replica], group: Option<u32>, now: &Groups, reached: &BTreeMap<Option<u32>, u64>) -> Result<()> {
+    let replicas = now.get(&group).context("nobody has a replica")?;
+    let reached = reached.get(&group).copied().unwrap_or_default();
+    let voters: BTreeSet<u64> = listed.iter().map(|replica| replica.replica.0).collect();
+    for Replica { replica, node, .. } in listed {
+        let status = replicas.get(node).with_context(|| format!("no replica on {node:?}"))?;
+        ensure!(status.replica_id == replica.0, "the replica on {node:?} is {}, not {replica:?}", status.replica_id);
+        if let Some(reason) = &status.stopped_reason {
+            bail!("the replica on {node:?} has stopped: {reason}");
+        }
+        let its_voters: BTreeSet<u64> = status.voters.iter().copied().collect();
+        ensure!(its_voters == voters && status.learners.is_empty(), "the replica on {node:?} knows {its_voters:?}");
+        let applied = status.applied_index.unwrap_or_default();
+        ensure!(applied >= reached, "the replica on {node:?} has applied {applied} of {reached}");
+    }
+    ensure!(replicas.values().any(|replica| replica.leading), "nobody leads");
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! its replicas are right is shown by the next victim: while that one is down, every write needs the mended host's vote,
 //! and all that was ever acknowledged is read.
 //!
-//! A flipped bit that nobody has read by then is flipped back. Two hosts damaged at once are not what three replicas
+//! A flipped bit that nobody has read by then is flipped back: two hosts damaged at once are not what three replicas
 //! promise to survive.
 
 use std::path::Path;
@@ -118,7 +118,7 @@ async fn stop(site: &mut Site, ledger: &mut Ledger, victim: usize) -> Result<()>
     Ok(())
 }
 
-fn damage(site: &Site, victim: usize, part: Part, dice: &mut Dice) -> Result<Damage> {
+fn damage(site: &mut Site, victim: usize, part: Part, dice: &mut Dice) -> Result<Damage> {
     let kind = *dice.pick(&KINDS);
     if let Some(damage) = site.damage(victim, part, kind, dice)? {
         return Ok(damage);

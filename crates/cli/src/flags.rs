@@ -22,7 +22,7 @@ pub use client::{
 };
 pub use events::{EndArgs, FollowArgs};
 pub use messaging::{MessageArgs, MessagingCommand};
-pub use operator::{CreateToken, LeaderArgs, OperatorFlags, TokenCommand};
+pub use operator::{CreateToken, LeaderArgs, OperatorFlags, StatusArgs, TokenCommand};
 pub use participants::{AttachArgs, ParticipantsCommand};
 pub use sync::{DocumentArgs, SyncCommand};
 
@@ -63,6 +63,8 @@ pub enum Command {
     },
     /// Print the internal address of the host that leads a room's shard, as an operator
     Leader(LeaderArgs),
+    /// Print hosts, their stores and what is wrong with their replicas, as an operator
+    Status(StatusArgs),
     /// Print version, commit and data format
     Version,
 }

@@ -38,6 +38,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Room { client, command } => verbs::run_room(&client, command).await,
         Command::Token { command: TokenCommand::Create(create) } => verbs::operator::create_token(create).await,
         Command::Leader(leader) => verbs::operator::print_leader(leader).await,
+        Command::Status(status) => verbs::status::print_status(status).await,
         Command::Version => {
             print_version();
             Ok(())

@@ -3,6 +3,7 @@
 mod dev;
 mod gateway;
 mod host;
+mod store;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::net::TcpListener;

@@ -1,6 +1,7 @@
 //! The client's and the operator's verbs.
 
 pub mod operator;
+pub mod status;
 
 mod documents;
 mod events;

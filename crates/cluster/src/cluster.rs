@@ -291,8 +291,12 @@ struct Member {
 
 impl Member {
     /// Goes on for as long as the host takes part: the table may come late, and may say one day that the host has left.
+    ///
+    /// Registers at every start, whatever the table says here: an older copy of a folder brings an older table along, and
+    /// nobody tells replicas that were replaced what happened since.
     async fn settle(&self, folder: &DataFolder) -> Result<(), ClusterError> {
         let mut watch = self.endpoint.table.clone();
+        let mut registered = false;
         loop {
             let Some(table) = watch.borrow_and_update().clone() else {
                 if watch.changed().await.is_err() {
@@ -301,9 +305,12 @@ impl Member {
                 continue;
             };
             folder.learn_cluster(table.cluster)?;
-            if !self.is_right(&table)? && !self.register().await? {
-                sleep(RETRY_PAUSE).await;
-                continue;
+            if !(self.is_right(&table)? && registered) {
+                registered = self.register().await?;
+                if !registered {
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
             }
             if watch.changed().await.is_err() {
                 return Ok(());

@@ -3,6 +3,7 @@
 //! Writes go to the log without a sync, and a sync is a call of its own: RocksDB lets writers that need no sync join
 //! a group that does, so synced writes would make everybody wait for the disk.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use self_cell::self_cell;
 
 use crate::RocksOptions;
 use crate::errors::{failed, open_failed};
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::staging::{RocksStaging, StagingFolder};
 use crate::synced_sequence::{Synced, SyncedSequence};
 
@@ -61,6 +62,14 @@ struct Written {
 }
 
 impl RocksEngine {
+    /// Whether there is a database in `folder`; opening would make one where there is none.
+    pub fn exists(folder: &Path) -> Result<bool, EngineError> {
+        match manifest::has_database(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            found => found.map_err(|error| EngineError::Open(format!("cannot read {}: {error}", folder.display()))),
+        }
+    }
+
     /// Opens the database in `folder`, or makes one there.
     ///
     /// Fails with [`EngineError::Damaged`] when the database is not the one that was synced: its log, manifest or tables
@@ -69,8 +78,8 @@ impl RocksEngine {
     pub fn open(folder: &Path, options: RocksOptions, damage: Arc<Damage>) -> Result<Self, EngineError> {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let database = options.database(&cache);
-        let opened = Self::open_with(folder, options, &database, cache, damage.clone());
-        damage.reporting(opened)
+        // Not reported: whoever opens is told by the error, and decides.
+        Self::open_with(folder, options, &database, cache, damage)
     }
 
     fn open_with(

@@ -64,7 +64,7 @@ fn a_host_whose_disk_is_full_ends_and_comes_back_when_there_is_room() {
         let before = store(scene.site.data(leader))?;
         scene.site.fill_disk(leader)?;
         tokio::select! {
-            ended = scene.ends(leader, USED_UP_WITHIN) => drop(ended?),
+            ended = scene.ends(leader, USED_UP_WITHIN) => { ended?; }
             () = stuff(&client) => {}
         }
         scene.flows().await?;

@@ -7,7 +7,7 @@ use conclave_auth::Role;
 use conclave_cluster::ClusterToken;
 use conclave_types::{ParticipantName, ProjectId, RoomName};
 
-use super::duration;
+use super::{Output, duration};
 use crate::config::{Address, ConfigError, parse_hosts, read_token_file};
 
 /// How an operator's verb reaches the hosts, and by what right.
@@ -81,4 +81,16 @@ pub struct LeaderArgs {
     /// Room whose shard's leader is printed
     #[arg(long)]
     pub room: RoomName,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub operator: OperatorFlags,
+    /// Print the shards, their leaders and members, instead of the hosts
+    #[arg(long)]
+    pub shards: bool,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }

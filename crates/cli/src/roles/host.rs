@@ -4,22 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use conclave_cluster::{ClusterOptions, ClusterToken, DataFolder, FoundingOptions, Origin};
 use conclave_host::{Host, HostOptions, HostParts};
 use conclave_raft::RaftOptions;
-use conclave_storage::Damage;
-use conclave_storage_rocksdb::{RocksEngine, RocksOptions};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::{bind, start_logging, told_to_stop};
+use super::{bind, start_logging, store, told_to_stop};
 use crate::config::{Address, Bootstrap, ClusterConfig, HostConfig, LogBounds};
 use crate::system_clock::SystemClock;
 use crate::threads::LogThreads;
-
-/// Where in its data folder a host keeps its store.
-const STORE: &str = "store";
 
 /// Runs a host until it is told to stop; then hands its leaderships over and ends.
 pub async fn run(config: HostConfig) -> Result<()> {
@@ -89,16 +84,7 @@ pub(super) async fn start(
     folder: DataFolder,
     listener: TcpListener,
 ) -> Result<RunningHost> {
-    let store = folder.path().join(STORE);
-    // A node of a cluster has voted and acknowledged; without its store it must not come back under the same identity.
-    ensure!(
-        folder.cluster().is_none() || store.exists(),
-        "the store in {} is gone, and this node belongs to a cluster already: restore it, or start with an empty data \
-         folder as a new node",
-        store.display()
-    );
-    let engine = RocksEngine::open(&store, RocksOptions::default(), Damage::unattended())
-        .with_context(|| format!("the store in {} cannot be opened", store.display()))?;
+    let engine = store::open(&folder)?;
     let options = HostOptions {
         cluster: ClusterOptions {
             advertise,

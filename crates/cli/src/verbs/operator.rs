@@ -57,12 +57,12 @@ pub fn mint_for(table: &ClusterTable, project: &ProjectId, spec: &TokenSpec) -> 
     Ok(conclave_auth::mint(&key, spec, SystemClock::new().wall()))
 }
 
-fn table_client(flags: &OperatorFlags) -> Result<TableClient> {
+pub(super) fn table_client(flags: &OperatorFlags) -> Result<TableClient> {
     let hosts = flags.hosts()?.iter().map(Address::to_string).collect();
     Ok(TableClient::start(hosts, flags.token()?))
 }
 
-async fn table(client: &TableClient) -> Result<Arc<ClusterTable>> {
+pub(super) async fn table(client: &TableClient) -> Result<Arc<ClusterTable>> {
     let mut table = client.table();
     let found = tokio::time::timeout(ANSWER_WITHIN, table.wait_for(Option::is_some)).await;
     let found =
