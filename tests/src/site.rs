@@ -104,21 +104,21 @@ pub struct Site {
 impl Site {
     /// Builds the site and starts hosts and gateway; the cluster may not serve yet.
     pub fn start(layout: Layout) -> Result<Site> {
-        Site::start_on(layout, Ok)
+        Site::start_on(layout, |_, place| Ok(place))
     }
 
     /// The same with hosts that can be made to fail from inside, see [`crate::faults`]. They find this in their
     /// environment.
     pub fn start_with_faults(layout: Layout, environment: &[(&str, &str)]) -> Result<Site> {
         let binary = faults_binary()?;
-        Site::start_on(layout, |mut place| {
+        Site::start_on(layout, |_, mut place| {
             place.environment.extend(environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
             Ok(Place { binary: Some(binary.clone()), ..place })
         })
     }
 
     /// The same with hosts in the places that `furnish` makes of those that the layout gives them.
-    pub fn start_on(layout: Layout, furnish: impl Fn(Place) -> Result<Place>) -> Result<Site> {
+    pub fn start_on(layout: Layout, furnish: impl Fn(usize, Place) -> Result<Place>) -> Result<Site> {
         let folder = tempfile::tempdir()?;
         let each = || (0..layout.hosts).map(|index| (index, format!("host-{index}")));
         let disks = match layout.disks {
@@ -140,7 +140,7 @@ impl Site {
             None => folder.path().join(name),
         };
         let data: Vec<PathBuf> = each().map(data).collect();
-        let place = |(index, _)| furnish(place_of(index, &data[index], network.as_ref(), clocks.get(index))?);
+        let place = |(index, _)| furnish(index, place_of(index, &data[index], network.as_ref(), clocks.get(index))?);
         let hosts = each().map(place).collect::<Result<Vec<Place>>>()?;
         let edge = match network {
             Some(_) => Place { address: format!("{EDGE}:7080"), environment: insecure("GATEWAY"), ..Place::default() },

@@ -128,3 +128,25 @@ fn write_report(cargo: &Cargo, findings: &str) -> Result<()> {
     println!("written to {}", path.display());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn run(exit_code: i32, line: &str) -> Run {
+        let end = End::Exited(ExitStatus::from_raw(exit_code << 8));
+        Run { end, took: Duration::ZERO, output: vec!["running 1 test".to_owned(), line.to_owned()] }
+    }
+
+    #[test]
+    fn only_a_failure_that_names_a_violation_catches_a_bug() {
+        assert_eq!(run(101, "    violation: item 3 is lost").violation(), Some("item 3 is lost"));
+        assert_eq!(run(101, "Error: the cluster was never born").violation(), None);
+        assert_eq!(run(0, "violation: item 3 is lost").violation(), None);
+        let hung = Run { end: End::OutOfTime, ..run(0, "violation: item 3 is lost") };
+        assert_eq!(hung.violation(), None);
+    }
+}

@@ -20,7 +20,7 @@
 //! | a damaged store condemned, its successor not there | [`damage::a_condemned_store_stays_condemned`] |
 //! | leader dies after commit, before reply | [`leaders::who_sends_again_finds_the_kept_outcome`] |
 //! | leader dies after queue lease commit, before delivery | [`leaders::a_delivery_that_died_with_its_leader_comes_again`] |
-//! | one host's clock jumps two hours | the suite `faults`, where clocks are |
+//! | one host's clock jumps two hours | `a_clock_that_jumps_moves_no_lease` of `faults`, where hosts have clocks of their own |
 //! | leader restarted inside the election timeout | `a_restarted_leader_never_leads_its_old_term` of `mutation_targets` |
 //! | deposed leader cut off from its peers | [`leaders::a_deposed_leader_ends_its_streams_itself`] |
 

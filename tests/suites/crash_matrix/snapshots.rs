@@ -11,8 +11,10 @@ use super::{ROOM, SHORT_LOG, VICTIM, on_images};
 
 /// Items that the victim misses: more than two compactions leave in the log.
 const MISSED: usize = 220;
-/// Of this many bytes, so that the state takes several parts of a snapshot.
-const BODY_BYTES: usize = 4 << 10;
+/// Of this many bytes: all of them are more than is installed as one batch, so that table files are staged.
+const BODY_BYTES: usize = 16 << 10;
+/// Parts of 256 KiB after which there are such files.
+const SOME_PARTS: usize = 8;
 
 /// Receipts of items, while the victim is stopped at a point of its snapshot.
 async fn stopped_at(site: &mut Site, point: &str) -> Result<Receipts> {
@@ -49,7 +51,7 @@ fn staged(site: &Site) -> Result<usize> {
 fn a_snapshot_that_was_not_received_whole_leaves_nothing() {
     let name = "snapshots::a_snapshot_that_was_not_received_whole_leaves_nothing";
     with_faults(name, on_images(), &SHORT_LOG, async |site| {
-        let receipts = stopped_at(site, "snapshot-receiving").await?;
+        let receipts = stopped_at(site, &format!("snapshot-receiving:{SOME_PARTS}")).await?;
         // Killed only: what it had staged lies on the disk.
         site.kill_host(VICTIM)?;
         ensure!(staged(site)? > 0, "nothing was staged, so nothing is left to delete");

@@ -128,11 +128,9 @@ impl Incoming {
         if let Err(refusal) = gathering.add(&part) {
             return refusal.into();
         }
-        if part.sequence == 1 {
-            reached(Point::SnapshotReceiving);
-        }
         match part.end {
             None => {
+                reached(Point::SnapshotReceiving);
                 self.present = Some(gathering);
                 Taken::Continue
             }
