@@ -104,7 +104,15 @@ pub struct Site {
 impl Site {
     /// Builds the site and starts hosts and gateway; the cluster may not serve yet.
     pub fn start(layout: Layout) -> Result<Site> {
-        Site::start_on(layout, |_, place| Ok(place))
+        Site::start_with(layout, &[])
+    }
+
+    /// The same, with hosts that find this in their environment: options that a test needs at other values.
+    pub fn start_with(layout: Layout, environment: &[(&str, &str)]) -> Result<Site> {
+        Site::start_on(layout, |_, mut place| {
+            place.environment.extend(owned(environment));
+            Ok(place)
+        })
     }
 
     /// The same with hosts that can be made to fail from inside, see [`crate::faults`]. They find this in their
@@ -112,7 +120,7 @@ impl Site {
     pub fn start_with_faults(layout: Layout, environment: &[(&str, &str)]) -> Result<Site> {
         let binary = faults_binary()?;
         Site::start_on(layout, |_, mut place| {
-            place.environment.extend(environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            place.environment.extend(owned(environment));
             Ok(Place { binary: Some(binary.clone()), ..place })
         })
     }
@@ -273,6 +281,10 @@ impl Site {
     fn disks_of(&self, hosts: &[usize]) -> Result<Vec<&Disk>> {
         hosts.iter().map(|host| self.disk(*host)).collect()
     }
+}
+
+fn owned<'a>(environment: &'a [(&str, &str)]) -> impl Iterator<Item = (String, String)> + 'a {
+    environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
 }
 
 fn place_of(index: usize, data: &Path, network: Option<&Network>, clock: Option<&Clock>) -> Result<Place> {

@@ -69,10 +69,7 @@ impl Part {
 
 /// Damages one file of this part, at a place that the dice choose; none when there is no such file with bytes in it.
 pub fn damage(data: &Path, part: Part, kind: Kind, dice: &mut Dice) -> Result<Option<Damage>> {
-    let mut files = Vec::new();
-    collect(&store(data)?, &mut files)?;
-    files.retain(|(path, length)| part.is(path) && *length > 0);
-    files.sort();
+    let files = files(data, part)?;
     if files.is_empty() {
         return Ok(None);
     }
@@ -103,6 +100,15 @@ impl Damage {
     }
 }
 
+/// The files of this part that have bytes in them, with their lengths.
+pub fn files(data: &Path, part: Part) -> Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    collect(&store(data)?, &mut files)?;
+    files.retain(|(path, length)| part.is(path) && *length > 0);
+    files.sort();
+    Ok(files)
+}
+
 /// The folder of the store that the host lives on: of those in its data folder, the one that was begun last.
 pub fn store(data: &Path) -> Result<PathBuf> {
     let number = |path: &Path| -> Option<u64> {
@@ -116,10 +122,11 @@ pub fn store(data: &Path) -> Result<PathBuf> {
     newest.map(|(_, path)| path).with_context(|| format!("no store in {}", data.display()))
 }
 
+/// The host may run: what it removes meanwhile is not there.
 fn collect(folder: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
             collect(&entry.path(), files)?;
         } else {
