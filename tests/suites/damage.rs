@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{NewMessage, PostMessageRequest};
 use conclave_tests::dice::{Dice, seed_of_run};
-use conclave_tests::evidence::{Evidence, size};
+use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN, size};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::damage::{Damage, Kind, Part, files, store};
 use conclave_tests::site::{Layout, Site, enclosed};
@@ -34,8 +34,6 @@ const SHORT_LOGS: [(&str, &str); 2] =
 /// What makes those snapshots large enough to be caught half-way: messages of one room, and their size.
 const STUFFING: usize = 40;
 const STUFFING_BYTES: usize = 200 << 10;
-/// With one of three hosts gone, the others elect and go on.
-const FAILOVER_WITHIN: Duration = Duration::from_secs(3);
 const SERVE_WITHIN: Duration = Duration::from_secs(20);
 /// For a damaged host to be filled again.
 const MEND_WITHIN: Duration = Duration::from_secs(30);
@@ -130,7 +128,8 @@ impl Run<'_> {
     /// Kills a host. While it is gone, the two others must agree on every write, and hold all that was acknowledged.
     async fn stop(&mut self, ledger: &mut Ledger, victim: usize) -> Result<()> {
         self.site.kill_host(victim)?;
-        ledger.flow(FAILOVER_WITHIN).await.with_context(|| format!("without host {victim}"))?;
+        let flowed = ledger.flow(FAILOVER_WITHIN).await.with_context(|| format!("without host {victim}"))?;
+        self.evidence.failover(flowed);
         ledger.compare_clean().await.with_context(|| format!("without host {victim}"))?;
         Ok(())
     }

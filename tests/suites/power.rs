@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use conclave_tests::checks::{Demand, judge};
 use conclave_tests::dice::{Dice, seed_of_run};
-use conclave_tests::evidence::{Evidence, size};
+use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN, size};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::{Clocks, Disks, IMAGE_MIB, Layout, Site, Wires, enclosed};
 use conclave_tests::workload::{Load, Workload};
@@ -33,8 +33,6 @@ const LONGEST_CALM: Duration = Duration::from_millis(1_500);
 const LONGEST_RECOVERY: Duration = Duration::from_millis(1_000);
 /// One of so many cuts hits hosts that are coming up.
 const RECOVERY_EVERY: usize = 4;
-/// With one of three hosts gone, the others elect and go on.
-const FAILOVER_WITHIN: Duration = Duration::from_secs(3);
 /// With all hosts started again.
 const SERVE_WITHIN: Duration = Duration::from_secs(20);
 /// Far above what a cut takes, beside other work on the machine.
@@ -75,7 +73,6 @@ async fn cut_again_and_again(site: &mut Site, cuts: u64, seed: u64) -> Result<()
     let workload = Workload::start(vec![client.clone()], Load::new(JUDGED_ROOMS, seed)).await?;
     let mut ledger = Ledger::open(client, ROOMS).await?;
     ledger.flow(SERVE_WITHIN).await?;
-    let mut longest_failover = Duration::ZERO;
     for cut in 0..cuts {
         let (kind, victims) = KINDS[cut as usize % KINDS.len()];
         let mut hosts: Vec<usize> = (0..HOSTS).collect();
@@ -87,7 +84,7 @@ async fn cut_again_and_again(site: &mut Site, cuts: u64, seed: u64) -> Result<()
         evidence.saw(kind);
         if victims == 1 {
             let flowed = ledger.flow(FAILOVER_WITHIN).await.with_context(|| format!("cut {cut} of {hosts:?}"))?;
-            longest_failover = longest_failover.max(flowed);
+            evidence.failover(flowed);
         }
         start(site, &hosts)?;
         if dice.roll(RECOVERY_EVERY) == 0 {
@@ -105,7 +102,6 @@ async fn cut_again_and_again(site: &mut Site, cuts: u64, seed: u64) -> Result<()
     }
     let account = ledger.close().await?;
     evidence.fact("writes and reads", &account);
-    evidence.fact("longest time without a write after one host was cut", format!("{longest_failover:?}"));
     let history = workload.finish().await?;
     let verdict = judge(&history, &Demand::new(cuts * OPERATIONS_A_CUT));
     let tally = verdict.settle("power", &history, &std::env::temp_dir())?;

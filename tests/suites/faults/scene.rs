@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use conclave_tests::cluster::POLL;
-use conclave_tests::evidence::Evidence;
+use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::supervision::Ending;
 use conclave_tests::site::{Layout, Site, enclosed};
@@ -12,8 +12,6 @@ use conclave_tests::site::{Layout, Site, enclosed};
 pub const HOSTS: usize = 3;
 pub const SHARDS: u16 = 4;
 const ROOMS: usize = 4;
-/// With one of three hosts gone, the others elect and go on.
-const FAILOVER_WITHIN: Duration = Duration::from_secs(3);
 const SERVE_WITHIN: Duration = Duration::from_secs(20);
 /// For hosts that were away to have everything again.
 pub const MEND_WITHIN: Duration = Duration::from_secs(30);
