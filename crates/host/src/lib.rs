@@ -35,6 +35,7 @@ mod reads;
 mod receive;
 mod registry;
 mod scope;
+mod scrub;
 mod secrets;
 mod service;
 mod session;

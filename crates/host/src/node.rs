@@ -39,7 +39,7 @@ use crate::broken_off::BrokenOff;
 use crate::cluster_time::ClusterTime;
 use crate::service::{PublicApi, Serving};
 use crate::shed::Shed;
-use crate::{membership, metrics};
+use crate::{membership, metrics, scrub};
 use shards::{HeardHosts, ShardKeeper};
 
 /// Streams of one gateway connection: every session is one.
@@ -145,9 +145,10 @@ impl Host {
         };
         keeper.open_recorded().await?;
         let host = Host { cluster, serving, transport, tasks, serve, keep };
-        let (serving, cluster) = (host.serving.clone(), host.cluster.clone());
+        let (serving, cluster, reading) = (host.serving.clone(), host.cluster.clone(), engine.clone());
         host.spawn_server(listener, &raft, Admin { node, store, token: options.token, serving, cluster, engine });
         host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
+        host.tasks.spawn(scrub::run(reading, host.keep.clone()));
         host.tasks.spawn(membership::keep_members(host.serving.clone(), host.keep.clone()));
         host.tasks.spawn(shards::activate_shards(host.serving.clone(), host.cluster.clone(), host.keep.clone()));
         host.spawn_keeper(keeper);

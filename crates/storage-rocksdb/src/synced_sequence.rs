@@ -25,6 +25,11 @@ const RECORD_BYTES: usize = 36;
 const CONTENT_BYTES: usize = RECORD_BYTES - 4;
 const FORMAT: u32 = 2;
 
+/// The first format had sequence number, mark and checksum alone. A store with one is whole: it is read as one whose
+/// manifest is not known, and the next record replaces it.
+const FIRST_RECORD_BYTES: usize = 16;
+const FIRST_FORMAT: u32 = 1;
+
 pub struct SyncedSequence {
     file: File,
     recorded: Synced,
@@ -44,7 +49,7 @@ impl SyncedSequence {
         let path = folder.join(FILE_NAME);
         let record = match File::open(&path).and_then(|file| read(&file)) {
             Ok(record) => decode(&record),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed("read", &path, &error)),
         };
         let has_database = manifest::has_database(folder).map_err(|error| failed("read", folder, &error))?;
@@ -104,9 +109,17 @@ impl SyncedSequence {
     }
 }
 
-fn read(file: &File) -> io::Result<[u8; RECORD_BYTES]> {
-    let mut record = [0; RECORD_BYTES];
-    file.read_exact_at(&mut record, 0)?;
+/// All there is of a record, which may be torn.
+fn read(file: &File) -> io::Result<Vec<u8>> {
+    let mut record = vec![0; RECORD_BYTES];
+    let mut length = 0;
+    while length < RECORD_BYTES {
+        match file.read_at(&mut record[length..], length as u64)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    record.truncate(length);
     Ok(record)
 }
 
@@ -122,12 +135,27 @@ fn encode(synced: &Synced) -> [u8; RECORD_BYTES] {
     record
 }
 
-fn decode(record: &[u8; RECORD_BYTES]) -> Option<Synced> {
+fn decode(record: &[u8]) -> Option<Synced> {
+    match record.len() {
+        RECORD_BYTES => decode_present(record),
+        FIRST_RECORD_BYTES => decode_first(record),
+        _ => None,
+    }
+}
+
+fn decode_first(record: &[u8]) -> Option<Synced> {
+    let sequence = u64::from_le_bytes(*record.first_chunk()?);
+    let (content, checksum) = record.split_at(FIRST_RECORD_BYTES - 4);
+    let is_whole = content[8..] == FIRST_FORMAT.to_le_bytes() && checksum == crc32c::crc32c(content).to_le_bytes();
+    is_whole.then(|| Synced { sequence, manifest: ManifestMark::default() })
+}
+
+fn decode_present(record: &[u8]) -> Option<Synced> {
     let number = |at: usize| Some(u64::from_le_bytes(*record[at..].first_chunk()?));
     let checksum = u32::from_le_bytes(*record[24..].first_chunk()?);
     let manifest = ManifestMark { number: number(8)?, length: number(16)?, checksum };
     let synced = Synced { sequence: number(0)?, manifest };
-    (*record == encode(&synced)).then_some(synced)
+    (record == encode(&synced)).then_some(synced)
 }
 
 fn failed(action: &str, path: &Path, error: &io::Error) -> EngineError {
@@ -179,6 +207,27 @@ mod tests {
             std::fs::write(folder.path().join(FILE_NAME), record).unwrap();
             assert!(matches!(SyncedSequence::open(folder.path()), Err(EngineError::Damaged(_))));
         }
+    }
+
+    #[test]
+    fn a_record_of_the_first_format_is_read_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        furnish(folder.path());
+        let mut first = [0; FIRST_RECORD_BYTES];
+        first[..8].copy_from_slice(&7u64.to_le_bytes());
+        first[8..12].copy_from_slice(&FIRST_FORMAT.to_le_bytes());
+        let checksum = crc32c::crc32c(&first[..12]);
+        first[12..].copy_from_slice(&checksum.to_le_bytes());
+        std::fs::write(folder.path().join(FILE_NAME), first).unwrap();
+        let mut record = SyncedSequence::open(folder.path()).unwrap();
+        assert!(record.check(7).is_ok() && record.check(6).is_err());
+        record.record(synced(8)).unwrap();
+        drop(record);
+        assert_eq!(std::fs::read(folder.path().join(FILE_NAME)).unwrap(), encode(&synced(8)));
+
+        first[3] ^= 1;
+        std::fs::write(folder.path().join(FILE_NAME), first).unwrap();
+        assert!(matches!(SyncedSequence::open(folder.path()), Err(EngineError::Damaged(_))));
     }
 
     #[test]
