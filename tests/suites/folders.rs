@@ -119,8 +119,9 @@ async fn folders_of_another_cluster_or_a_newer_format_are_refused() -> Result<()
         let mut cluster = Cluster::start(3, 4).await?;
         cluster.client_with_room("ada", "kept").await?;
         for host in 0..3 {
-            cluster.stop_host(host).await?;
             let data = cluster.data_folder(host);
+            knows_its_cluster(&data).await?;
+            cluster.stop_host(host).await?;
             fs::rename(&data, data.with_extension("other"))?;
         }
         // Another cluster, with the same token and the same list of hosts.
@@ -131,8 +132,9 @@ async fn folders_of_another_cluster_or_a_newer_format_are_refused() -> Result<()
         let client = cluster.client_with_room("ada", "kept").await?;
         send(&client, 1).await?;
 
-        cluster.stop_host(1).await?;
         let data = cluster.data_folder(1);
+        knows_its_cluster(&data).await?;
+        cluster.stop_host(1).await?;
         fs::rename(&data, data.with_extension("own"))?;
         fs::rename(data.with_extension("other"), &data)?;
         cluster.start_host(1)?;
@@ -157,6 +159,11 @@ async fn folders_of_another_cluster_or_a_newer_format_are_refused() -> Result<()
         Ok(())
     })
     .await
+}
+
+/// A cluster serves as soon as a majority has the table; the last host may hear of it a little later.
+async fn knows_its_cluster(folder: &Path) -> Result<()> {
+    eventually("a folder that knows its cluster", || async { identity(folder, "cluster").map(drop) }).await
 }
 
 /// A fact of a folder's identity.
