@@ -17,6 +17,8 @@ const PLANTED_BUG: &str = "CONCLAVE_PLANTED_BUG";
 const WITHIN: Duration = Duration::from_secs(180);
 /// Lines of each log that a failed test shows.
 const LAST_LINES: usize = 30;
+/// A replica that lacks everything has it within seconds.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 /// Each attempt to make a host lead has about an even chance, and most need one.
 const LEAD_ATTEMPTS: usize = 12;
 
@@ -112,8 +114,10 @@ impl Site {
     }
 
     /// Makes a host lead the shard of a room: with the third host gone, the leader hands over to it when it is stopped.
+    /// All hosts must run; the host first gets what it lacks.
     pub async fn make_leader(&mut self, host: usize, room: &str) -> Result<()> {
         for _ in 0..LEAD_ATTEMPTS {
+            self.become_whole(WHOLE_WITHIN).await?;
             let leader = self.cluster().leader_of(room).await?;
             if leader == host {
                 return Ok(());
