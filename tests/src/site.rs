@@ -1,7 +1,7 @@
 //! A site: a cluster of real processes, and the disks, wires and clocks that it stands on, each of which can fail.
 //!
 //! [`Cluster`] is the processes and what can be done to them; a site puts them on images, in network namespaces and
-//! under clocks of their own, as its [`Layout`] says. A test whose site has any of these runs [`enclosed`], so that
+//! under clocks of their own, as its [`Layout`] says. A test whose site has any of these runs [`enclosed()`], so that
 //! nothing of it is left behind. [`damage`] is for the files of a host that does not run. [`supervision`] is who starts
 //! a host again when it has ended by itself.
 

@@ -39,7 +39,7 @@ pub enum Command {
     /// Run a whole cluster with a gateway in this process, on loopback
     Dev(DevFlags),
     /// Run a host: it holds replicas of rooms
-    Host(HostFlags),
+    Host(Box<HostFlags>),
     /// Run a gateway: the stateless edge that clients connect to
     Gateway(GatewayFlags),
     /// Create, list, change and delete rooms

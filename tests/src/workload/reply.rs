@@ -18,7 +18,7 @@ pub enum Told<T> {
 
 /// In doubt it is unknown: an operation wrongly called refused would hide its own effect as somebody's phantom.
 pub fn outcome_of(error: &ClientError) -> Outcome {
-    let named = error.reason.map_or_else(|| format!("{:?}", error.code), |reason| reason_name(reason));
+    let named = error.reason.map_or_else(|| format!("{:?}", error.code), reason_name);
     let refused_by_code = matches!(
         error.code,
         Code::InvalidArgument

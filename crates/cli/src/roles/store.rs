@@ -15,7 +15,7 @@ use tracing::error;
 
 /// The store in use: open, or not to be used again.
 enum Opened {
-    Whole(RocksEngine),
+    Whole(Box<RocksEngine>),
     Damaged(String),
 }
 
@@ -23,7 +23,7 @@ enum Opened {
 pub fn open(folder: &DataFolder) -> Result<RocksEngine> {
     if folder.condemned().is_none() {
         match open_present(folder)? {
-            Opened::Whole(engine) => return Ok(engine),
+            Opened::Whole(engine) => return Ok(*engine),
             Opened::Damaged(reason) => {
                 folder.check_peers(&reason)?;
                 folder.verdict().condemn(&reason)?;
@@ -39,7 +39,7 @@ pub fn open(folder: &DataFolder) -> Result<RocksEngine> {
          peers; the old store is kept to be looked at until the next one is condemned"
     );
     match open_present(folder)? {
-        Opened::Whole(engine) => Ok(engine),
+        Opened::Whole(engine) => Ok(*engine),
         Opened::Damaged(reason) => bail!("a new store is damaged already ({reason}): replace the disk"),
     }
 }
@@ -52,7 +52,7 @@ fn open_present(folder: &DataFolder) -> Result<Opened> {
     match RocksEngine::open(&store, RocksOptions::default(), end_when_damaged(folder.verdict())) {
         Ok(engine) => {
             folder.begin_store()?;
-            Ok(Opened::Whole(engine))
+            Ok(Opened::Whole(Box::new(engine)))
         }
         Err(EngineError::Damaged(reason)) => Ok(Opened::Damaged(reason)),
         Err(reason) => Err(reason).with_context(|| format!("the store in {} cannot be opened", store.display())),
