@@ -37,7 +37,7 @@ fn every_flag_of_a_role_reaches_its_option() {
     };
     let line = "conclave host --cluster-token=a --cluster-token-file=a --initial-hosts=a --shards=a --project=a \
                 --heartbeat-ms=a --election-min-ms=a --election-max-ms=a --listen=a --advertise=a --data=a --join=a \
-                --zone=a --insecure --log=a";
+                --zone=a --insecure --log=a --compact-after-entries=a --keep-log-entries=a";
     let Command::Host(host) = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap().command else {
         panic!("another command")
     };
