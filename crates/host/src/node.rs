@@ -53,8 +53,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const ENVELOPE_BYTES: usize = 64 << 10;
 /// Unary calls that run at once; more are answered as overloaded.
 const MAX_UNARY_CALLS: usize = 8_192;
-/// Leaderships handed over at once during a drain.
-const DRAIN_AT_ONCE: usize = 16;
+/// Leaderships handed over at once during a drain. More would share the cores, and each would stand still for longer.
+const DRAIN_AT_ONCE: usize = 4;
 /// How long connections may take to end once the host stops; one that never speaks would hold it up for ever.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(3);
 /// Groups stopped at once.
