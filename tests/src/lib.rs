@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod checks;
+pub mod claims;
 pub mod cluster;
 pub mod dice;
 pub mod editor;

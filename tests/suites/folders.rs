@@ -3,28 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{GetQueueRequest, NewItem, SendItemsRequest};
+use conclave_tests::claims::{says, within};
 use conclave_tests::cluster::{Cluster, eventually};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-const TEST_WITHIN: Duration = Duration::from_secs(180);
 const JOBS: &str = "rooms/kept/queues/jobs";
-
-async fn within<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(TEST_WITHIN, test).await.context("the test took too long")?
-}
-
-fn says(message: &str, parts: &[&str]) -> Result<()> {
-    for part in parts {
-        ensure!(message.contains(part), "{part:?} is missing in: {message}");
-    }
-    Ok(())
-}
 
 async fn send(client: &Client, count: usize) -> Result<()> {
     for _ in 0..count {

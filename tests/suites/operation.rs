@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use conclave_client::Session;
 use conclave_proto::v1::{NewItem, SendItemsRequest};
+use conclave_tests::claims::{says, within};
 use conclave_tests::cluster::{Cluster, binary};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -15,10 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
 
-/// One test; a cluster is born in seconds.
-const TEST_WITHIN: Duration = Duration::from_secs(120);
 /// Longest pause that a planned stop of a leader may make.
 const PAUSE_LIMIT: Duration = Duration::from_millis(1_500);
 
@@ -124,17 +122,6 @@ impl Terminal {
         self.shell.wait().await?;
         Ok(())
     }
-}
-
-async fn within<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(TEST_WITHIN, test).await.context("the test took too long")?
-}
-
-fn says(message: &str, parts: &[&str]) -> Result<()> {
-    for part in parts {
-        ensure!(message.contains(part), "{part:?} is missing in: {message}");
-    }
-    Ok(())
 }
 
 #[tokio::test]
