@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use conclave_client::{Client, Session};
-use conclave_tests::cluster::{Cluster, eventually};
+use conclave_tests::cluster::Cluster;
+use conclave_workload::patience::eventually;
 use tokio::time::Instant;
 
 use crate::availability::is_level;

@@ -12,12 +12,11 @@ use conclave_client::Client;
 use conclave_cluster::{ClusterTable, TableClient};
 use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
 use rustix::process::Signal;
+use conclave_workload::patience::{POLL, READY_WITHIN, eventually};
 use tempfile::TempDir;
 
 use crate::process::{Launch, Process};
 
-/// How long a cluster may take to be born, or a host to come back.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What the nodes of a test cluster share.
 pub const CLUSTER_TOKEN: &str = "a-cluster-token-for-tests-only";
 
@@ -315,23 +314,6 @@ impl Cluster {
             format!("--- {}\n{}\n", process.name(), lines[from..].join("\n"))
         };
         self.processes().map(tail).collect()
-    }
-}
-
-/// How often a condition of another process is looked at; it has no other way to tell.
-pub const POLL: Duration = Duration::from_millis(50);
-
-/// Tries until it succeeds or the cluster should long be ready.
-pub async fn eventually<T, F: Future<Output = Result<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> Result<T> {
-    let until = Instant::now() + READY_WITHIN;
-    loop {
-        match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(error) if Instant::now() > until => {
-                return Err(error.context(format!("{what}, within {READY_WITHIN:?}")));
-            }
-            Err(_) => tokio::time::sleep(POLL).await,
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cluster::eventually;
+use conclave_workload::patience::eventually;
 use crate::site::{Layout, Site, enclosed};
 
 const CRASH_POINT: &str = "CONCLAVE_CRASH_POINT";

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 pub use self::account::Account;
 use self::book::Book;
-use crate::cluster::{POLL, eventually};
+use conclave_workload::patience::{POLL, eventually};
 
 /// Between two reads of one room.
 const READ_EVERY: Duration = Duration::from_millis(100);

@@ -1,14 +1,11 @@
 //! What the process-level suites share: clusters of real processes, recorded input, and the clients that type it.
 
 pub mod alone;
-pub mod checks;
 pub mod claims;
 pub mod cluster;
-pub mod dice;
 pub mod editor;
 pub mod evidence;
 pub mod faults;
-pub mod history;
 pub mod ledger;
 pub mod member;
 pub mod process;
@@ -22,4 +19,3 @@ pub mod torture;
 pub mod trace;
 pub mod typist;
 pub mod violation;
-pub mod workload;

@@ -19,8 +19,9 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::dice::Dice;
-use crate::editor::{Assembly, News, ROOT, holds, news};
+use conclave_workload::dice::Dice;
+use crate::editor::holds;
+use conclave_workload::news::{Assembly, News, ROOT, news};
 
 /// Between two acts of one member.
 const PACE: Duration = Duration::from_millis(40);

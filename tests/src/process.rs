@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::POLL;
+use conclave_workload::patience::POLL;
 
 /// SIGTERM, then the process has this long to hand over and end.
 const STOP_WITHIN: Duration = Duration::from_secs(30);

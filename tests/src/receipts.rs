@@ -17,7 +17,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::{Cluster, POLL, eventually};
+use crate::cluster::Cluster;
+use conclave_workload::patience::{POLL, eventually};
 use crate::promise;
 
 /// Longer than any fault of a test.

@@ -24,8 +24,9 @@ use self::damage::{Damage, Kind, Part};
 use self::disk::{Disk, shut_down};
 use self::network::{EDGE, Network};
 use self::supervision::{Ending, Supervisor};
-use crate::cluster::{Cluster, POLL, Place, faults_binary, free_address};
-use crate::dice::Dice;
+use crate::cluster::{Cluster, Place, faults_binary, free_address};
+use conclave_workload::patience::POLL;
+use conclave_workload::dice::Dice;
 use crate::status;
 
 pub use self::enclosed::{Need, enclosed};

@@ -22,10 +22,10 @@ use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use tokio::time::Instant;
 
-use crate::checks::{Demand, judge};
-use crate::cluster::eventually;
+use conclave_workload::checks::{Demand, judge};
+use conclave_workload::patience::eventually;
 use crate::site::{Layout, Site};
-use crate::workload::{Load, Workload};
+use conclave_workload::load::{Load, Workload};
 use kind::Kind;
 use report::Summary;
 use schedule::Schedule;

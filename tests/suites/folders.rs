@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{GetQueueRequest, NewItem, SendItemsRequest};
 use conclave_tests::claims::{says, within};
-use conclave_tests::cluster::{Cluster, eventually};
+use conclave_tests::cluster::Cluster;
+use conclave_workload::patience::eventually;
 use serde_json::{Value, json};
 
 const JOBS: &str = "rooms/kept/queues/jobs";

@@ -14,8 +14,10 @@ use conclave_proto::v1::{
     OpenDocumentRequest, WatchRoomRequest,
 };
 use conclave_tests::alone::with_cluster;
-use conclave_tests::cluster::{Cluster, eventually};
-use conclave_tests::editor::{Assembly, ROOT, described_text, holds};
+use conclave_tests::cluster::Cluster;
+use conclave_workload::patience::eventually;
+use conclave_tests::editor::holds;
+use conclave_workload::news::{Assembly, ROOT, described_text};
 use conclave_tests::member::{Complete, Member, name_of};
 use conclave_types::YjsClient;
 use tokio::sync::{Mutex, mpsc, watch};

@@ -14,7 +14,8 @@ use conclave_proto::v1::{
     AckDeliveriesRequest, CreateRoomRequest, Delivery, ListRoomsRequest, ListRoomsResponse, NewItem,
     ReceiveItemsRequest, SendItemsRequest,
 };
-use conclave_tests::cluster::{Place, eventually, faults_binary, free_address};
+use conclave_tests::cluster::{Place, faults_binary, free_address};
+use conclave_workload::patience::eventually;
 use conclave_tests::faults::{on_site, with_faults};
 use conclave_tests::promise;
 use conclave_tests::raw::RawClient;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use conclave_tests::dice::seed_of_run;
+use conclave_workload::dice::seed_of_run;
 use conclave_tests::site::{Layout, enclosed};
 use conclave_tests::torture::{self, Options};
 

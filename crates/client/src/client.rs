@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conclave_network::Network;
 use conclave_proto::v1::document_service_client::DocumentServiceClient;
 use conclave_proto::v1::messaging_service_client::MessagingServiceClient;
 use conclave_proto::v1::participant_service_client::ParticipantServiceClient;
@@ -33,12 +34,17 @@ pub struct Client {
 impl Client {
     /// Connects to a gateway at `host:port` (plain text) or a URL, with a participant token.
     pub async fn connect(address: &str, token: &str) -> Result<Client, ClientError> {
+        Client::connect_over(&Network::System, address, token).await
+    }
+
+    /// Connects by another network than the system's.
+    pub async fn connect_over(network: &Network, address: &str, token: &str) -> Result<Client, ClientError> {
         let invalid = |what: &str| ClientError::new(Code::InvalidArgument, None, what);
         let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {token}").parse().map_err(|_| invalid("the token must be printable ASCII"))?;
         authorization.set_sensitive(true);
-        let channel = Endpoint::from_shared(url)
+        let endpoint = Endpoint::from_shared(url)
             .map_err(|_| invalid("the address must be host:port or a URL"))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -46,9 +52,9 @@ impl Client {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
+            .keep_alive_while_idle(true);
+        let channel = network.connect(&endpoint).await;
+        let channel = channel
             .map_err(|error| ClientError::new(Code::Unavailable, None, format!("{address}: {}", chain(&error))))?;
         Ok(Client { channel, authorization })
     }

@@ -33,9 +33,9 @@ impl ClientError {
         ClientError::new(Code::Cancelled, None, "the session is closed")
     }
 
-    /// The frame may or may not have had its effect.
-    pub(crate) fn outcome_unknown() -> Self {
-        let message = "the session was lost before the reply came";
+    /// The frame may or may not have had its effect: its session ended with this before the reply came.
+    pub(crate) fn outcome_unknown(ended: &ClientError) -> Self {
+        let message = format!("the session ended before the reply came: {ended}");
         ClientError::new(Code::Unavailable, Some(ErrorReason::OutcomeUnknown), message)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use conclave_network::Network;
 use conclave_proto::internal::v1 as wire;
 use conclave_proto::internal::v1::admin_service_client::AdminServiceClient;
 use conclave_proto::internal::v1::meta_service_client::MetaServiceClient;
@@ -70,12 +71,18 @@ pub(crate) struct ProbeAnswer {
 pub struct MetaClient {
     token: ClusterToken,
     proof: MetadataValue<Ascii>,
+    network: Network,
 }
 
 impl MetaClient {
     pub fn new(token: ClusterToken) -> Self {
+        MetaClient::over(Network::System, token)
+    }
+
+    /// Dials with another network than the system's.
+    pub fn over(network: Network, token: ClusterToken) -> Self {
         let proof = proof::metadata_value(&token);
-        MetaClient { token, proof }
+        MetaClient { token, proof, network }
     }
 
     /// Commits a command: asks one host after the other until one leads, at most until the deadline.
@@ -122,7 +129,7 @@ impl MetaClient {
 
     /// What a host says of itself and of its replicas.
     pub async fn host_status(&self, address: &str) -> Result<wire::GetHostStatusResponse, MetaClientError> {
-        let mut admin = AdminServiceClient::new(connect(address).await?);
+        let mut admin = AdminServiceClient::new(self.connect(address).await?);
         let answer = admin.get_host_status(self.request(wire::GetHostStatusRequest {}, Some(CALL_TIMEOUT))).await;
         Ok(answer.map_err(|status| failure(address, &status))?.into_inner())
     }
@@ -183,24 +190,24 @@ impl MetaClient {
     }
 
     async fn dial(&self, address: &str) -> Result<MetaServiceClient<Channel>, MetaClientError> {
-        Ok(MetaServiceClient::new(connect(address).await?).max_decoding_message_size(MAX_TABLE_BYTES))
+        Ok(MetaServiceClient::new(self.connect(address).await?).max_decoding_message_size(MAX_TABLE_BYTES))
     }
-}
 
-async fn connect(address: &str) -> Result<Channel, MetaClientError> {
-    let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| unreachable(error.to_string()))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE.0)
-        .keep_alive_timeout(KEEPALIVE.1)
-        .keep_alive_while_idle(true);
-    // The connect timeout ends with the TCP handshake; a host that then says nothing must not hold us.
-    let channel = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
-    channel
-        .map_err(|_| unreachable(format!("no answer in {CONNECT_TIMEOUT:?}")))?
-        .map_err(|error| unreachable(with_source(&error)))
+    async fn connect(&self, address: &str) -> Result<Channel, MetaClientError> {
+        let unreachable = |reason: String| MetaClientError::Unreachable { address: address.into(), reason };
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| unreachable(error.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE.0)
+            .keep_alive_timeout(KEEPALIVE.1)
+            .keep_alive_while_idle(true);
+        // The connect timeout ends with the TCP handshake; a host that then says nothing must not hold us.
+        let channel = tokio::time::timeout(CONNECT_TIMEOUT, self.network.connect(&endpoint)).await;
+        channel
+            .map_err(|_| unreachable(format!("no answer in {CONNECT_TIMEOUT:?}")))?
+            .map_err(|error| unreachable(with_source(&error)))
+    }
 }
 
 /// What a status means to a caller.

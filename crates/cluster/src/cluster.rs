@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use conclave_proto::internal::v1::meta_service_server::MetaServiceServer;
+use conclave_network::Network;
 use conclave_raft::{Group, Leadership, OpenError, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_types::{GroupId, NodeUuid};
@@ -43,6 +44,8 @@ pub struct ClusterOptions {
     pub founding: FoundingOptions,
     /// Internal addresses of hosts of the cluster to join; a founder uses its list of initial hosts.
     pub join: Vec<String>,
+    /// What other hosts are dialled with.
+    pub network: Network,
 }
 
 /// Why a host does not take part. Each stops the start or the process; the message says what to do.
@@ -99,6 +102,7 @@ impl Cluster {
     ) -> Result<Cluster, StartError> {
         check_address(&options.advertise).map_err(StartError::Advertise)?;
         let seeds = seeds(&options, folder.origin())?;
+        let client = MetaClient::over(options.network.clone(), token.clone());
         let own = match meta_replica::known(&folder, &*engine)? {
             Some(replica) => Some(meta_replica::open(replica, &raft, engine.clone()).await?),
             None => None,
@@ -108,7 +112,7 @@ impl Cluster {
         let (follower, table) = match &own {
             Some((_, table)) if folder.store() == FIRST_STORE => (None, table.clone()),
             _ => {
-                let follower = Arc::new(TableClient::start(seeds.clone(), token.clone()));
+                let follower = Arc::new(TableClient::start_with(seeds.clone(), client.clone()));
                 let table = follower.table();
                 (Some(follower), table)
             }
@@ -116,7 +120,7 @@ impl Cluster {
         let (group, own_table) = own.unzip();
         let cancelled = CancellationToken::new();
         let endpoint = Arc::new(MetaEndpoint {
-            token: token.clone(),
+            token,
             node: folder.node(),
             zone: options.zone.clone(),
             hosts_hash: match folder.origin() {
@@ -132,7 +136,7 @@ impl Cluster {
         let cluster = Cluster {
             node: folder.node(),
             endpoint,
-            client: MetaClient::new(token),
+            client,
             follower,
             seeds,
             failure,

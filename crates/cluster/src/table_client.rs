@@ -40,12 +40,17 @@ pub struct TableClient {
 impl TableClient {
     /// Starts to follow the cluster that the hosts at `seeds` belong to. Must be called within a runtime.
     pub fn start(seeds: Vec<String>, token: ClusterToken) -> TableClient {
+        TableClient::start_with(seeds, MetaClient::new(token))
+    }
+
+    /// Starts to follow the cluster by a client of the caller's.
+    pub fn start_with(seeds: Vec<String>, client: MetaClient) -> TableClient {
         let (table_sender, table) = watch::channel(None);
         let (leaders_sender, leaders) = watch::channel(Arc::default());
         let cancelled = CancellationToken::new();
         let tasks = TaskTracker::new();
         let follower = Arc::new(Follower {
-            client: MetaClient::new(token),
+            client,
             seeds,
             table: table_sender,
             leaders: leaders_sender,

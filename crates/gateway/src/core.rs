@@ -40,7 +40,7 @@ impl Core {
     pub fn new(options: GatewayOptions, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Core {
             router: Router::new(clock.clone()),
-            pool: Pool::default(),
+            pool: Pool::new(options.network.clone()),
             retries: TpsBudget::new(RETRY_WINDOW, RETRIES_PER_SECOND, RETRIED_SHARE),
             retained: RetainedBudget::new(options.retained_bytes),
             jitter: Jitter::new(options.seed),

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_cluster::{LeaderHints, TableWatch};
+use conclave_network::Incoming;
 use conclave_types::Clock;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::GatewayOptions;
 use crate::auth::Authority;
@@ -52,17 +51,16 @@ impl Gateway {
     }
 
     /// Serves until `cancel`, then sends sessions and streams away and lets calls in work finish for a while.
-    pub async fn serve(self, listener: TcpListener, cancel: CancellationToken) -> Result<(), ServeError> {
+    pub async fn serve(self, incoming: impl Into<Incoming>, cancel: CancellationToken) -> Result<(), ServeError> {
         let Gateway { core, authority, table, leaders } = self;
         let edge = Edge::new(core.clone(), authority, beside(&core.options).await);
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
-            .serve_with_incoming_shutdown(edge, incoming, cancel.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(edge, incoming.into(), cancel.clone().cancelled_owned());
         let closing = async {
             cancel.cancelled().await;
             core.sessions.close();

@@ -11,7 +11,6 @@ use prost::Message;
 use tonic::Status;
 
 use crate::frames::{Run, framed};
-use crate::retry::Repeat;
 use crate::unary::{Call, malformed};
 
 /// Shards asked for one page. A cluster of nearly empty shards would otherwise make one call ask them all; the caller
@@ -39,7 +38,7 @@ pub async fn list_rooms(call: &Call<'_>, request: Run) -> Result<ListRoomsRespon
         }
         let wanted = page_size.saturating_sub(page.rooms.len() as u32);
         let part = ListRoomsRequest { parent: String::new(), page_size: wanted, page_token: token };
-        let answer = call.to_shard(shard, framed(&part), Repeat::Recognised).await?;
+        let answer = call.to_shard(shard, framed(&part)).await?;
         let part = ListRoomsResponse::decode(answer.message()).map_err(|_| ApiError::internal("list rooms"))?;
         page.rooms.extend(part.rooms);
         token = part.next_page_token;

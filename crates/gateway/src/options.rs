@@ -1,5 +1,7 @@
 //! What an operator may set.
 
+use conclave_network::Network;
+
 /// See [`GatewayOptions::retained_bytes`].
 const RETAINED_BYTES: usize = 64 << 20;
 
@@ -20,6 +22,8 @@ pub struct GatewayOptions {
     pub reflection: bool,
     /// Seed of the jitter in waits. Gateways should differ; a simulation fixes it. Default 0.
     pub seed: u64,
+    /// What hosts are dialled with. Default the system's.
+    pub network: Network,
 }
 
 impl Default for GatewayOptions {
@@ -31,6 +35,7 @@ impl Default for GatewayOptions {
             retained_bytes: RETAINED_BYTES,
             reflection: false,
             seed: 0,
+            network: Network::System,
         }
     }
 }

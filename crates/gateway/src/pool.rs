@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use conclave_network::Network;
 use parking_lot::Mutex;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
@@ -29,6 +30,7 @@ const MAX_HOSTS: usize = 1_024;
 /// Connections to every host that was called.
 #[derive(Debug, Default)]
 pub struct Pool {
+    network: Network,
     hosts: Mutex<HashMap<Arc<str>, Arc<HostConnections>>>,
 }
 
@@ -57,6 +59,10 @@ impl Drop for StreamGuard {
 pub type Opened = (http::Response<Body>, StreamGuard);
 
 impl Pool {
+    pub fn new(network: Network) -> Self {
+        Pool { network, hosts: Mutex::default() }
+    }
+
     /// Sends one request to a host (`host:port`) and waits for the head of the response.
     pub async fn call(&self, address: &Arc<str>, request: http::Request<Body>) -> Result<Opened, Failure> {
         let Some(host) = self.host(address) else {
@@ -81,14 +87,14 @@ impl Pool {
         if hosts.len() >= MAX_HOSTS {
             hosts.retain(|_, host| host.connections.iter().any(|one| one.streams.load(Ordering::Relaxed) > 0));
         }
-        let host = Arc::new(HostConnections::new(address)?);
+        let host = Arc::new(HostConnections::new(address, &self.network)?);
         hosts.insert(address.clone(), host.clone());
         Some(host)
     }
 }
 
 impl HostConnections {
-    fn new(address: &str) -> Option<Self> {
+    fn new(address: &str, network: &Network) -> Option<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .ok()?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -98,7 +104,7 @@ impl HostConnections {
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true);
-        let connection = || Connection { channel: endpoint.connect_lazy(), streams: Arc::default() };
+        let connection = || Connection { channel: network.connect_lazy(&endpoint), streams: Arc::default() };
         Some(HostConnections { connections: (0..CONNECTIONS_PER_HOST).map(|_| connection()).collect() })
     }
 
@@ -200,7 +206,7 @@ mod tests {
     fn calls_spread_over_the_connections() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
-        let host = HostConnections::new("127.0.0.1:1").unwrap();
+        let host = HostConnections::new("127.0.0.1:1", &Network::System).unwrap();
         let guards: Vec<_> = (0..8).map(|_| host.least_loaded().1).collect();
         assert!(host.connections.iter().all(|connection| connection.streams.load(Ordering::Relaxed) == 2));
         drop(guards);

@@ -78,6 +78,27 @@ pub enum Next {
     Unknown,
 }
 
+impl Failure {
+    /// Whether the call may have had its effect in spite of it.
+    pub fn leaves_doubt(&self) -> bool {
+        match self {
+            Failure::NotSent => false,
+            Failure::Cut => true,
+            Failure::Refused(refusal) => match refusal.reason {
+                Some(reason) => reason == ErrorReason::OutcomeUnknown,
+                None => refusal.code == Code::Unavailable,
+            },
+        }
+    }
+}
+
+/// Whether a refusal may have been given before the host looked whether it knows the call: then it says nothing of what
+/// became of an earlier attempt.
+pub fn precedes_recognition(status: &Status) -> bool {
+    let code = status.code();
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::ResourceExhausted)
+}
+
 /// Wait before an overloaded host is asked again when it does not say how long.
 const OVERLOADED_WAIT: Duration = Duration::from_millis(100);
 
@@ -143,6 +164,23 @@ mod tests {
             assert_eq!(next(&failure, Repeat::Recognised), recognised, "{failure:?}, recognised");
             assert_eq!(next(&failure, Repeat::Blind), blind, "{failure:?}, blind");
         }
+    }
+
+    #[test]
+    fn what_was_lost_after_it_was_sent_leaves_doubt() {
+        assert!(Failure::Cut.leaves_doubt());
+        assert!(refused(Code::Unavailable, None).leaves_doubt());
+        assert!(refused(Code::Unavailable, Some(ErrorReason::OutcomeUnknown)).leaves_doubt());
+        assert!(!Failure::NotSent.leaves_doubt());
+        assert!(!refused(Code::Unavailable, Some(ErrorReason::NotLeader)).leaves_doubt());
+        assert!(!refused(Code::ResourceExhausted, Some(ErrorReason::Overloaded)).leaves_doubt());
+    }
+
+    #[test]
+    fn an_expired_token_says_nothing_of_an_earlier_attempt() {
+        assert!(precedes_recognition(&ApiError::token_expired().into()));
+        assert!(precedes_recognition(&ApiError::overloaded(Duration::ZERO).into()));
+        assert!(!precedes_recognition(&ApiError::new(ErrorReason::EtagMismatch, "").into()));
     }
 
     #[test]

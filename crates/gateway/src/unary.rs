@@ -20,7 +20,7 @@ use crate::auth::Caller;
 use crate::core::Core;
 use crate::course::{Course, Failed, Verdict};
 use crate::frames::{Deframer, FrameError, PREFIX_BYTES, Run};
-use crate::retry::Repeat;
+use crate::retry::{Repeat, precedes_recognition};
 use crate::routing::ShardHost;
 use crate::wire::{self, Onward, Read};
 
@@ -67,7 +67,7 @@ impl<'a> Call<'a> {
         Call { core, caller, path, onward: caller.onward(headers), deadline }
     }
 
-    /// Forwards to the room's shard. `request` is one framed message.
+    /// Forwards to the room's shard. `request` is one framed message; a write has a field for its request id.
     pub async fn to_room(&self, request: Run, write_id_field: Option<u32>) -> Result<Answer, Status> {
         let message = message_of(&request)?;
         let resource = peek_field_1(message).map_err(ApiError::from)?.unwrap_or_default();
@@ -77,14 +77,26 @@ impl<'a> Call<'a> {
             _ => Repeat::Recognised,
         };
         let shard = shard_of(self.core, self.caller, &room).await?;
-        self.to_shard(shard, request.into_bytes(), repeat).await
+        self.course_to(shard, request.into_bytes(), repeat, write_id_field.is_some()).await
     }
 
-    /// Forwards to a shard's leader, trying again as the retry table says.
-    pub async fn to_shard(&self, shard: ShardId, request: Bytes, repeat: Repeat) -> Result<Answer, Status> {
+    /// Forwards a read to a shard's leader, trying again as the retry table says.
+    pub async fn to_shard(&self, shard: ShardId, request: Bytes) -> Result<Answer, Status> {
+        self.course_to(shard, request, Repeat::Recognised, false).await
+    }
+
+    async fn course_to(
+        &self,
+        shard: ShardId,
+        request: Bytes,
+        repeat: Repeat,
+        is_write: bool,
+    ) -> Result<Answer, Status> {
         self.core.retries.deposit();
         let patience = self.deadline.map_or(PATIENCE, |deadline| deadline.saturating_sub(self.core.clock.monotonic()));
         let mut course = Course::new(self.core, shard, patience);
+        // An attempt may have had its effect, and nobody has said so.
+        let mut in_doubt = false;
         loop {
             let host = course.target().map_err(|_| Status::from(ApiError::no_leader()))?;
             let failed = match self.within_deadline(self.attempt_while_led(shard, &host, request.clone(), repeat)).await
@@ -96,11 +108,15 @@ impl<'a> Call<'a> {
                 }
                 Some(Err(failed)) => failed,
             };
+            in_doubt |= is_write && failed.failure.leaves_doubt();
             if let ControlFlow::Break(verdict) = course.failed(failed, repeat).await {
                 return Err(match verdict {
+                    Verdict::Pass(status) if in_doubt && precedes_recognition(&status) => {
+                        ApiError::outcome_unknown().into()
+                    }
                     Verdict::Pass(status) => status,
-                    Verdict::Unknown => ApiError::outcome_unknown().into(),
-                    Verdict::NobodyAnswered => ApiError::no_leader().into(),
+                    Verdict::NobodyAnswered if !in_doubt => ApiError::no_leader().into(),
+                    Verdict::Unknown | Verdict::NobodyAnswered => ApiError::outcome_unknown().into(),
                 });
             }
         }

@@ -21,6 +21,12 @@ impl ClusterTime {
         ClusterTime { own, hosts }
     }
 
+    /// Whether more than half of so many hosts were heard, this one among them. If not, nothing is refused for its time: a
+    /// host that hears nobody cannot tell a wrong clock of its own from everybody else's.
+    pub fn may_judge(&self, hosts: usize) -> bool {
+        (self.hosts.others().len() + 1) * 2 > hosts
+    }
+
     /// The readings in the middle, earlier first; the same one twice if their number is odd.
     pub fn middle(&self) -> [Timestamp; 2] {
         let mut readings = self.hosts.others();
@@ -78,6 +84,15 @@ mod tests {
     #[test]
     fn of_two_clocks_either_may_be_right() {
         assert_eq!(middle(NOW + TWO_HOURS, &[NOW]), [NOW, NOW + TWO_HOURS]);
+    }
+
+    #[test]
+    fn who_hears_no_majority_does_not_judge() {
+        let time = |others: &[u64]| ClusterTime::new(Arc::new(Wall(NOW)), Box::new(Heard(others.to_vec())));
+        assert!(time(&[]).may_judge(1));
+        assert!(!time(&[]).may_judge(3));
+        assert!(time(&[NOW]).may_judge(3));
+        assert!(!time(&[NOW]).may_judge(4));
     }
 
     #[test]

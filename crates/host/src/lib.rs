@@ -48,3 +48,4 @@ mod waiters;
 mod workers;
 
 pub use node::{Host, HostError, HostOptions, HostParts};
+pub use workers::Blocking;

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use conclave_cluster::{Cluster, ClusterError, ClusterOptions, ClusterToken, DataFolder, LeaderHints, StartError};
+use conclave_network::Incoming;
 use conclave_proto::internal::v1::admin_service_server::AdminServiceServer;
 use conclave_proto::v1::document_service_server::DocumentServiceServer;
 use conclave_proto::v1::messaging_service_server::MessagingServiceServer;
@@ -18,20 +19,18 @@ use conclave_proto::v1::participant_service_server::ParticipantServiceServer;
 use conclave_proto::v1::queue_service_server::QueueServiceServer;
 use conclave_proto::v1::room_service_server::RoomServiceServer;
 use conclave_proto::v1::session_service_server::SessionServiceServer;
-use conclave_raft::{LogSyncer, LogWriter, RaftNode, RaftOptions};
+use conclave_raft::{Group, LogSyncer, LogWriter, RaftNode, RaftOptions};
 use conclave_storage::{Engine, EngineError};
 use conclave_transport::{GrpcTransport, LocalIdentity, PeerTransportOptions, peer_service};
 use conclave_types::Clock;
 use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNARY_BYTES};
 use futures::stream::{self, StreamExt};
 use parking_lot::{Mutex, RwLock};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
@@ -39,6 +38,7 @@ use crate::broken_off::BrokenOff;
 use crate::cluster_time::ClusterTime;
 use crate::service::{PublicApi, Serving};
 use crate::shed::Shed;
+use crate::workers::{Blocking, Workers};
 use crate::{membership, metrics, scrub};
 use shards::{HeardHosts, ShardKeeper};
 
@@ -77,7 +77,9 @@ pub struct HostParts {
     pub folder: DataFolder,
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
-    pub listener: TcpListener,
+    /// Connections to the internal listener.
+    pub incoming: Incoming,
+    pub blocking: Blocking,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -108,10 +110,11 @@ impl Host {
         parts: HostParts,
         drive: impl FnOnce(LogWriter, LogSyncer),
     ) -> Result<Host, HostError> {
-        let HostParts { folder, engine, clock, listener } = parts;
+        let HostParts { folder, engine, clock, incoming, blocking } = parts;
         let (node, store) = (folder.node(), folder.store());
         let identity = LocalIdentity::new(node, options.token.peer_proof(), folder.cluster());
-        let transport = GrpcTransport::new(PeerTransportOptions::default(), identity.clone(), clock.clone());
+        let lanes = PeerTransportOptions { network: options.cluster.network.clone(), ..Default::default() };
+        let transport = GrpcTransport::new(lanes, identity.clone(), clock.clone());
         let (raft, writer, syncer) = RaftNode::new(options.raft, engine.clone(), transport.clone());
         drive(writer, syncer);
 
@@ -135,7 +138,7 @@ impl Host {
             node,
             store,
             engine: engine.clone(),
-            workers: Arc::default(),
+            workers: Arc::new(Workers::new(blocking)),
             raft: raft.clone(),
             transport: transport.clone(),
             identity,
@@ -146,9 +149,9 @@ impl Host {
         keeper.open_recorded().await?;
         let host = Host { cluster, serving, transport, tasks, serve, keep };
         let (serving, cluster, reading) = (host.serving.clone(), host.cluster.clone(), engine.clone());
-        host.spawn_server(listener, &raft, Admin { node, store, token: options.token, serving, cluster, engine });
+        host.spawn_server(incoming, &raft, Admin { node, store, token: options.token, serving, cluster, engine });
         host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
-        host.tasks.spawn(scrub::run(reading, host.keep.clone()));
+        host.tasks.spawn(scrub::run(reading, blocking, host.keep.clone()));
         host.tasks.spawn(membership::keep_members(host.serving.clone(), host.keep.clone()));
         host.tasks.spawn(shards::activate_shards(host.serving.clone(), host.cluster.clone(), host.keep.clone()));
         host.spawn_keeper(keeper);
@@ -163,6 +166,12 @@ impl Host {
     /// The cluster's table, as this host knows it.
     pub fn table(&self) -> conclave_cluster::TableWatch {
         self.cluster.table()
+    }
+
+    /// The replicas that run here, the metadata group's among them.
+    pub fn groups(&self) -> Vec<Group> {
+        let shards = self.serving.shards.read();
+        self.cluster.meta_group().into_iter().chain(shards.values().map(|shard| shard.group())).cloned().collect()
     }
 
     /// Hands every leadership to another replica, as far as one is ready, and hands on what comes back meanwhile.
@@ -219,7 +228,7 @@ impl Host {
         self.tasks.wait().await;
     }
 
-    fn spawn_server(&self, listener: TcpListener, raft: &Arc<RaftNode>, admin: Admin) {
+    fn spawn_server(&self, incoming: Incoming, raft: &Arc<RaftNode>, admin: Admin) {
         let api = PublicApi { serving: self.serving.clone() };
         let unary_bytes = MAX_UNARY_BYTES + ENVELOPE_BYTES;
         let rooms = RoomServiceServer::new(api.clone()).max_decoding_message_size(unary_bytes);
@@ -249,7 +258,6 @@ impl Host {
             .add_service(Shed::new(messaging, MAX_UNARY_CALLS))
             .add_service(Shed::new(participants, MAX_UNARY_CALLS))
             .add_service(BrokenOff(sessions));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serve = self.serve.clone();
         self.tasks.spawn(async move {
             let patience = async {

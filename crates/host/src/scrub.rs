@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_storage::{Engine, Scrub};
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+use crate::workers::Blocking;
 
 /// What one step reads, and the pause after it: at most 4 MiB a second, which hardly anybody notices.
 const STEP_BYTES: usize = 1 << 20;
@@ -19,21 +20,21 @@ const PAUSE: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Runs until the host stops. A step that is under way then ends by itself.
-pub async fn run(engine: Arc<dyn Engine>, keep: CancellationToken) {
+pub async fn run(engine: Arc<dyn Engine>, blocking: Blocking, keep: CancellationToken) {
     keep.run_until_cancelled(async {
         loop {
-            read_through(&engine).await;
+            read_through(&engine, blocking).await;
             sleep(REST).await;
         }
     })
     .await;
 }
 
-async fn read_through(engine: &Arc<dyn Engine>) {
+async fn read_through(engine: &Arc<dyn Engine>, blocking: Blocking) {
     let mut scrub = Scrub::new();
     loop {
         let engine = engine.clone();
-        let step = spawn_blocking(move || {
+        let step = blocking.run(move || {
             let left = scrub.step(&*engine, STEP_BYTES);
             (scrub, left)
         });

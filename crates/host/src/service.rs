@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 
 use conclave_auth::{CLAIMS_HEADER, Claims};
 use conclave_cluster::{ClusterTable, ShardState};
+use conclave_proto::v1::ErrorReason;
 use conclave_proto::resource::{QueuePath, RoomPath};
 use conclave_room::{Command, Operation, Origin, Outcome};
 use conclave_types::{QueueName, ReplicaId, RoomName, RoomUid, ShardId, Slot};
@@ -101,7 +102,12 @@ impl Serving {
         let bytes = header.to_bytes().map_err(|_| Fault::token_invalid())?;
         let secrets = self.secrets()?;
         let [earlier, later] = self.time.middle();
-        secrets.open_claims(&bytes, earlier).or_else(|_| secrets.open_claims(&bytes, later))
+        let opened = secrets.open_claims(&bytes, earlier).or_else(|_| secrets.open_claims(&bytes, later));
+        let hosts = self.table.borrow().as_ref().map_or(0, |table| table.nodes.len());
+        opened.map_err(|fault| match fault.reason {
+            ErrorReason::TokenExpired if !self.time.may_judge(hosts) => Fault::no_leader(),
+            _ => fault,
+        })
     }
 }
 

@@ -41,6 +41,8 @@ pub struct LogWriter {
 pub struct LogSyncer {
     engine: Arc<dyn Engine>,
     written: mpsc::Receiver<Vec<Acknowledge>>,
+    /// Who waits for the next sync.
+    gathered: Vec<Acknowledge>,
     failed: Option<EngineError>,
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn log_writer(engine: Arc<dyn Engine>) -> (LogQueue, LogWriter, LogSy
     let (queue, requests) = mpsc::channel(MAX_QUEUED_LOG_WRITES);
     let (written, unsynced) = mpsc::channel(MAX_UNSYNCED_BATCHES);
     let writer = LogWriter { engine: engine.clone(), requests, written, failed: None };
-    let syncer = LogSyncer { engine, written: unsynced, failed: None };
+    let syncer = LogSyncer { engine, written: unsynced, gathered: Vec::new(), failed: None };
     (LogQueue { requests: queue }, writer, syncer)
 }
 
@@ -149,12 +151,25 @@ impl LogSyncer {
     /// Waits until something is written but not synced, syncs, and acknowledges in order what was written before the
     /// sync. Blocks in the engine. May be dropped at an await without losing an acknowledgement.
     pub async fn step(&mut self) -> Step {
+        if self.gather().await { self.sync() } else { Step::Closed }
+    }
+
+    /// Waits until something is written that is not synced; false if nothing ever will be. May be dropped at an await.
+    pub async fn gather(&mut self) -> bool {
+        if self.gathered.is_empty() && self.failed.is_none() {
+            let Some(batch) = self.written.recv().await else { return false };
+            self.gathered = batch;
+        }
+        true
+    }
+
+    /// The part of a step that blocks: syncs what was written until now. A simulated disk lets time pass before it.
+    pub fn sync(&mut self) -> Step {
         if let Some(error) = &self.failed {
             return Step::Fatal(error.clone());
         }
-        let Some(mut batch) = self.written.recv().await else { return Step::Closed };
         while let Ok(more) = self.written.try_recv() {
-            batch.extend(more);
+            self.gathered.extend(more);
         }
         if !planted(Bug::SkipSync)
             && let Err(error) = self.engine.sync()
@@ -163,7 +178,7 @@ impl LogSyncer {
             return Step::Fatal(error);
         }
         reached(Point::LogSynced);
-        batch.into_iter().for_each(Acknowledge::durable);
+        self.gathered.drain(..).for_each(Acknowledge::durable);
         Step::Done
     }
 }

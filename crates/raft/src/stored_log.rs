@@ -3,6 +3,9 @@
 //! Everything is written in one order, and a crash keeps a beginning of it. So the ends of the log already show whether
 //! something is missing that cannot have been lost in a crash; what lies between them is read later, by the scrub.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use conclave_faults::{Bug, planted};
 use conclave_storage::{Engine, EngineError, Family};
 use conclave_types::GroupId;
@@ -66,6 +69,18 @@ impl StoredLog {
         }
         None
     }
+}
+
+/// The entries that a store holds of a group's log, as they lie there, by index: for those who compare replicas.
+pub fn stored_entries(
+    engine: &dyn Engine,
+    group: GroupId,
+    indexes: Range<u64>,
+) -> Result<Vec<(u64, Bytes)>, EngineError> {
+    let pairs = engine.scan(Family::Log, keys::entries(group, indexes.start, indexes.end));
+    let foreign = || EngineError::Foreign("a key of the log has another form".into());
+    let entry = |(key, value): (Bytes, Bytes)| Ok((keys::index_of(&key).ok_or_else(foreign)?, value));
+    pairs.map(|pair| pair.and_then(entry)).collect()
 }
 
 /// The index after a position.

@@ -166,16 +166,15 @@ impl Link {
     async fn dial(&self) -> Result<Channel, PeerError> {
         let options = &self.context.options;
         let address = &self.target.address;
-        Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| PeerError::Unreachable(format!("{address} is not host:port")))?
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(options.keepalive_interval)
             .keep_alive_timeout(options.keepalive_timeout)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
-            .map_err(|error| PeerError::Unreachable(format!("{address}: {}", with_source(&error))))
+            .keep_alive_while_idle(true);
+        let connected = options.network.connect(&endpoint).await;
+        connected.map_err(|error| PeerError::Unreachable(format!("{address}: {}", with_source(&error))))
     }
 
     /// Carries calls until the line is lost, and says why it was.

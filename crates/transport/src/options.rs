@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use conclave_network::Network;
+
 /// Most bytes of one call's body. A larger one is refused before it is sent.
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 
@@ -34,6 +36,8 @@ pub struct PeerTransportOptions {
     pub clock_interval: Duration,
     /// A lane that is down and wanted by nobody for so long is forgotten. Default 10 min.
     pub forget_after: Duration,
+    /// What peers are dialled with. Default the system's.
+    pub network: Network,
 }
 
 impl Default for PeerTransportOptions {
@@ -51,6 +55,7 @@ impl Default for PeerTransportOptions {
             stream_bytes: 64 << 20,
             clock_interval: Duration::from_secs(1),
             forget_after: Duration::from_secs(600),
+            network: Network::System,
         }
     }
 }

@@ -14,7 +14,7 @@ use conclave_proto::v1::{AckDeliveriesRequest, Delivery, FollowMessagesRequest, 
 
 use super::book::{Book, Kind};
 use super::{Shelf, lock};
-use crate::cluster::eventually;
+use conclave_workload::patience::eventually;
 
 /// A room that is read without a word for so long does not serve.
 const SILENT_FOR: Duration = Duration::from_secs(15);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::dice::Dice;
+use conclave_workload::dice::Dice;
 
 /// Longest body; the shortest is what names it.
 const MAX_PADDING: usize = 400;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::history::{Fault, History};
+use conclave_workload::history::{Fault, History};
 
 /// What follows a fault's healing counts as its doing for so long.
 const AFTERMATH_US: u64 = 5_000_000;
@@ -105,7 +105,7 @@ fn is_apart(fault: &Fault, from: u64, until: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Answer, Call, Operation, Outcome, Value};
+    use conclave_workload::history::{Answer, Call, Operation, Outcome, Value};
 
     fn history(writes_ms: &[u64], faults: &[(&str, u64, u64)]) -> History {
         let mut history = History::new(0, vec!["room".to_owned()]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Options;
 use super::kind::Kind;
 use super::outage::{self, Distribution};
-use crate::checks::{INVARIANTS, Tally, Verdict};
-use crate::history::History;
+use conclave_workload::checks::{INVARIANTS, Tally, Verdict};
+use conclave_workload::history::History;
 
 /// Ends of the histogram's columns, in milliseconds.
 const COLUMNS_MS: [u64; 7] = [250, 500, 1_000, 1_500, 2_000, 3_000, 5_000];

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::kind::{Kind, Victims};
-use crate::dice::Dice;
+use conclave_workload::dice::Dice;
 
 /// Faults at once. With three hosts a third one finds hardly anybody left.
 const MOST_AT_ONCE: usize = 3;

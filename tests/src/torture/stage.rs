@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::kind::Kind;
 use super::schedule::{Choice, Situation};
 use crate::cluster::{CLUSTER_TOKEN, binary};
-use crate::dice::Dice;
+use conclave_workload::dice::Dice;
 use crate::site::Site;
 use crate::site::damage::{Kind as Harm, Part};
 use crate::site::supervision::Ending;
 use crate::status;
-use crate::workload::{Begun, Faults};
+use conclave_workload::load::{Begun, Faults};
 
 /// A shard without a leader does not say who leads; it is asked no longer than this.
 const LEADER_WITHIN: Duration = Duration::from_secs(1);

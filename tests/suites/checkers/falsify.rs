@@ -2,7 +2,7 @@
 //!
 //! None means that the run holds nothing that could be falsified so.
 
-use conclave_tests::history::{AckResult, Answer, Call, Delivery, History, Operation, Outcome};
+use conclave_workload::history::{AckResult, Answer, Call, Delivery, History, Operation, Outcome};
 
 /// Changes a history; none if it has nothing to change.
 pub type Falsify = fn(&mut History) -> Option<()>;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use conclave_tests::alone::with_cluster;
-use conclave_tests::checks::{Demand, Verdict, judge};
-use conclave_tests::cluster::eventually;
-use conclave_tests::history::{Answer, Call, History, Operation, Outcome};
-use conclave_tests::workload::{Load, Workload};
+use conclave_workload::checks::{Demand, Verdict, judge};
+use conclave_workload::patience::eventually;
+use conclave_workload::history::{Answer, Call, History, Operation, Outcome};
+use conclave_workload::load::{Load, Workload};
 
 const ROOMS: usize = 2;
 /// What a few seconds of the load bring, of each kind.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use conclave_client::Session;
 use conclave_proto::v1::{NewItem, ReceiveItemsRequest, SendItemsRequest};
-use conclave_tests::cluster::eventually;
+use conclave_workload::patience::eventually;
 use conclave_tests::faults::with_faults;
 use conclave_tests::promise;
 use conclave_tests::receipts::Receipts;

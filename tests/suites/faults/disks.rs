@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{NewMessage, PostMessageRequest};
-use conclave_tests::cluster::eventually;
+use conclave_workload::patience::eventually;
 use conclave_tests::site::damage::store;
 use conclave_tests::site::{Clocks, Disks, Layout, Wires};
 

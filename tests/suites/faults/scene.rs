@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use conclave_tests::cluster::POLL;
+use conclave_workload::patience::POLL;
 use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::supervision::Ending;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use conclave_cluster::{ClusterOptions, ClusterToken, DataFolder, FoundingOptions, Origin};
-use conclave_host::{Host, HostOptions, HostParts};
+use conclave_host::{Blocking, Host, HostOptions, HostParts};
+use conclave_network::Network;
 use conclave_raft::RaftOptions;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -95,6 +96,7 @@ pub(super) async fn start(
                 ..FoundingOptions::default()
             },
             join,
+            network: Network::System,
         },
         raft: RaftOptions {
             heartbeat_interval: cluster.timings.heartbeat,
@@ -106,7 +108,13 @@ pub(super) async fn start(
         },
         token: cluster.token.clone(),
     };
-    let parts = HostParts { folder, engine: Arc::new(engine), clock: Arc::new(SystemClock::new()), listener };
+    let parts = HostParts {
+        folder,
+        engine: Arc::new(engine),
+        clock: Arc::new(SystemClock::new()),
+        incoming: listener.into(),
+        blocking: Blocking::Threads,
+    };
     let mut threads = LogThreads::default();
     let host = Host::start(options, parts, |writer, syncer| threads.drive(writer, syncer)).await?;
     Ok(RunningHost { host, threads })

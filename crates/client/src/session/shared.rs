@@ -299,10 +299,9 @@ impl Shared {
         state.subscriptions.clear();
         wake(state);
         self.changed.notify_waiters();
-        for (waiting, sent) in abandoned {
-            // What the cluster refuses for good it says so; a loss leaves open what was sent.
-            let unknown = sent && error.is_loss();
-            refuse(waiting.reply, if unknown { ClientError::outcome_unknown() } else { error.clone() });
+        for (waiting, may_count) in abandoned {
+            // Also where the cluster refuses the session for good: an earlier host may have taken the frame.
+            refuse(waiting.reply, if may_count { ClientError::outcome_unknown(&error) } else { error.clone() });
         }
     }
 }

@@ -201,15 +201,16 @@ impl<R> Window<R> {
         self.durable.is_empty() && self.transient.is_empty()
     }
 
-    /// Gives up everything: who waited, and whether the frame had been put on a stream.
+    /// Gives up everything: who waited, and whether the frame may have changed something, because it is durable and had been
+    /// put on a stream.
     pub fn abandon(&mut self) -> Vec<(R, bool)> {
         self.unsent.clear();
         self.unsent_bytes = 0;
         (self.in_window, self.in_window_bytes) = (0, 0);
         let highest_sent = self.highest_sent;
-        let transient = std::mem::take(&mut self.transient).into_values();
-        let pending = self.durable.drain(..).chain(transient);
-        pending.filter_map(|frame| Some((frame.reply?, frame.sequence <= highest_sent))).collect()
+        let durable = self.durable.drain(..).map(|frame| (frame.reply, frame.sequence <= highest_sent));
+        let transient = std::mem::take(&mut self.transient).into_values().map(|frame| (frame.reply, false));
+        durable.chain(transient).filter_map(|(reply, may_count)| Some((reply?, may_count))).collect()
     }
 
     /// Durable sequences have gaps only where other frames stand, so the first guess is usually right.

@@ -7,6 +7,7 @@ use conclave_cluster::{
     Cluster, ClusterError, ClusterOptions, ClusterTable, ClusterToken, DataFolder, FoundingOptions, LeaderHints,
     Origin, TableWatch,
 };
+use conclave_network::Network;
 use conclave_raft::{RaftNode, RaftOptions, Step};
 use conclave_storage::{Engine, MemoryEngine};
 use conclave_transport::{GrpcTransport, LocalIdentity, PeerTransportOptions, peer_service};
@@ -117,6 +118,7 @@ impl HostSeed {
             zone: String::new(),
             founding: FoundingOptions { shard_count: SHARDS, ..FoundingOptions::default() },
             join: self.join.clone(),
+            network: Network::System,
         };
         let (led, told) = watch::channel(LeaderHints::default());
         let cluster = Cluster::start(options, self.token.clone(), folder, raft.clone(), engine, told).await.unwrap();

@@ -9,7 +9,8 @@ use conclave_cluster::{
     ClusterOptions, ClusterTable, ClusterToken, DataFolder, FoundingOptions, LeaderHint, MetaClient, Origin,
     ShardState, TableClient, TableWatch,
 };
-use conclave_host::{Host, HostOptions, HostParts};
+use conclave_host::{Blocking, Host, HostOptions, HostParts};
+use conclave_network::Network;
 use conclave_proto::internal::v1::GetHostStatusResponse;
 use conclave_raft::{LogSyncer, LogWriter, RaftOptions, Step};
 use conclave_storage::MemoryEngine;
@@ -350,6 +351,7 @@ impl Seed {
                 zone: String::new(),
                 founding: self.founding.clone(),
                 join: Vec::new(),
+                network: Network::System,
             },
             raft: RaftOptions::for_tests(),
             token: cluster_token(),
@@ -361,7 +363,8 @@ impl Seed {
                 Some(bound) => TcpListener::from_std(bound),
                 None => TcpListener::bind(address).await,
             };
-            let parts = HostParts { folder, engine, clock, listener: listener.expect("the host's own port") };
+            let incoming = listener.expect("the host's own port").into();
+            let parts = HostParts { folder, engine, clock, incoming, blocking: Blocking::Threads };
             Host::start(options, parts, step_log).await
         });
         let host = started.await.expect("the start does not panic").expect("the host starts");

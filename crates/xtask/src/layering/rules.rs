@@ -11,8 +11,9 @@ pub const FORBIDDEN_IN_PURE: [&str; 9] =
 pub const STORE: &str = "librocksdb-sys";
 
 /// Crates that run under simulated time and network, where threads of a C++ library cannot follow.
-pub const SIMULATED: [&str; 15] = [
+pub const SIMULATED: [&str; 18] = [
     "conclave-types",
+    "conclave-network",
     "conclave-faults",
     "conclave-room",
     "conclave-document",
@@ -27,11 +28,14 @@ pub const SIMULATED: [&str; 15] = [
     "conclave-gateway",
     "conclave-client",
     "conclave-testkit",
+    "conclave-workload",
+    "conclave-simulation",
 ];
 
 /// Which of our crates each crate may use. From the inside out; a crate that is not here may not exist.
-pub const EDGES: [(&str, &[&str]); 17] = [
+pub const EDGES: [(&str, &[&str]); 18] = [
     ("conclave-types", &[]),
+    ("conclave-network", &[]),
     ("conclave-faults", &[]),
     ("conclave-room", &["conclave-types"]),
     ("conclave-document", &["conclave-types"]),
@@ -41,13 +45,14 @@ pub const EDGES: [(&str, &[&str]); 17] = [
     ("conclave-proto", &["conclave-types", "conclave-room"]),
     ("conclave-auth", &["conclave-types", "conclave-proto"]),
     ("conclave-raft", &["conclave-types", "conclave-faults", "conclave-storage", "conclave-proto"]),
-    ("conclave-transport", &["conclave-types", "conclave-proto", "conclave-raft"]),
-    ("conclave-client", &["conclave-types", "conclave-proto"]),
+    ("conclave-transport", &["conclave-types", "conclave-network", "conclave-proto", "conclave-raft"]),
+    ("conclave-client", &["conclave-types", "conclave-network", "conclave-proto"]),
     (
         "conclave-cluster",
         &[
             "conclave-types",
             "conclave-faults",
+            "conclave-network",
             "conclave-placement",
             "conclave-proto",
             "conclave-storage",
@@ -61,6 +66,7 @@ pub const EDGES: [(&str, &[&str]); 17] = [
             "conclave-faults",
             "conclave-room",
             "conclave-document",
+            "conclave-network",
             "conclave-placement",
             "conclave-proto",
             "conclave-storage",
@@ -72,7 +78,14 @@ pub const EDGES: [(&str, &[&str]); 17] = [
     ),
     (
         "conclave-gateway",
-        &["conclave-types", "conclave-placement", "conclave-proto", "conclave-auth", "conclave-cluster"],
+        &[
+            "conclave-types",
+            "conclave-network",
+            "conclave-placement",
+            "conclave-proto",
+            "conclave-auth",
+            "conclave-cluster",
+        ],
     ),
     (
         "conclave-cli",
@@ -80,6 +93,7 @@ pub const EDGES: [(&str, &[&str]); 17] = [
             "conclave-types",
             "conclave-faults",
             "conclave-room",
+            "conclave-network",
             "conclave-placement",
             "conclave-proto",
             "conclave-storage",
@@ -97,10 +111,11 @@ pub const EDGES: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates that nothing shipped depends on: they may use any other.
-pub const BESIDE: [&str; 3] = ["conclave-testkit", "conclave-tests", "conclave-bench"];
+pub const BESIDE: [&str; 5] =
+    ["conclave-testkit", "conclave-workload", "conclave-simulation", "conclave-tests", "conclave-bench"];
 
 /// Libraries that one crate tames for all others, so that an upgrade touches one crate.
-pub const OWNED: [(&str, &[&str]); 13] = [
+pub const OWNED: [(&str, &[&str]); 15] = [
     ("rocksdb", &["conclave-storage-rocksdb"]),
     ("openraft", &["conclave-raft"]),
     ("openraft-macros", &["conclave-raft"]),
@@ -115,4 +130,6 @@ pub const OWNED: [(&str, &[&str]); 13] = [
     ("yrs", &["conclave-document"]),
     ("opentelemetry", &["conclave-telemetry"]),
     ("clap", &["conclave-cli", "conclave-tests", "conclave-bench"]),
+    ("turmoil", &["conclave-simulation"]),
+    ("mad-turmoil", &["conclave-simulation"]),
 ];

@@ -14,7 +14,7 @@ use conclave_types::YjsClient;
 
 use super::actor::Actor;
 use super::document_name;
-use crate::editor::{Assembly, News, ROOT, news};
+use crate::news::{Assembly, News, ROOT, news};
 use crate::history::{DocumentCopy, Heard, Transcript, Value};
 
 /// How long a stream takes itself up again; after that the actor opens another one.

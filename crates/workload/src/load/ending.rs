@@ -5,12 +5,13 @@
 //! answer nobody waited for may still arrive meanwhile; the room's revision shows it, and the room is read once more.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{DescribeDocumentRequest, GetQueueRequest, GetRoomRequest};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::actor::{Actor, pace};
 use super::consumer::{ack, receive_request, received};
@@ -18,9 +19,9 @@ use super::listeners::Copy;
 use super::recorder::Recorder;
 use super::reply::Told;
 use super::{DOCUMENTS, QUEUES, document_name, queue_name};
-use crate::cluster::eventually;
+use crate::patience::eventually;
 use crate::dice::Dice;
-use crate::editor::described_text;
+use crate::news::described_text;
 use crate::history::{Answer, Call, Delivery, DocumentCopy, Ending, Transcript};
 
 /// After all faults are healed a queue must be empty this soon: leases that are still held end first.

@@ -13,7 +13,7 @@ use conclave_types::YjsClient;
 use super::actor::{ANSWER_WITHIN, Actor, Attached};
 use super::reply::Told;
 use super::{DOCUMENTS, document_name};
-use crate::editor::{Assembly, News, ROOT, news};
+use crate::news::{Assembly, News, ROOT, news};
 use crate::history::{Answer, Call, Value};
 
 /// Turns of a hundred in which an author takes in what others typed.

@@ -5,15 +5,17 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
+
+use conclave_types::Clock;
 
 use super::MAX_OPERATIONS;
 use crate::checks::Tally;
 use crate::history::{Call, Fault, History, Operation, Outcome};
 
-#[derive(Debug)]
 pub struct Recorder {
-    began: Instant,
+    clock: Arc<dyn Clock>,
+    began: Duration,
     history: Mutex<History>,
     actors: AtomicU32,
     writers: AtomicU32,
@@ -26,9 +28,10 @@ pub struct Open(usize);
 
 impl Recorder {
     /// The run begins now.
-    pub fn new(seed: u64, rooms: Vec<String>) -> Recorder {
+    pub fn new(seed: u64, rooms: Vec<String>, clock: Arc<dyn Clock>) -> Recorder {
         Recorder {
-            began: Instant::now(),
+            began: clock.monotonic(),
+            clock,
             history: Mutex::new(History::new(seed, rooms)),
             actors: AtomicU32::new(0),
             writers: AtomicU32::new(0),
@@ -38,7 +41,7 @@ impl Recorder {
 
     /// Microseconds since the run began.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.clock.monotonic().saturating_sub(self.began).as_micros()).unwrap_or(u64::MAX)
     }
 
     pub fn next_actor(&self) -> u32 {
@@ -110,7 +113,7 @@ impl Recorder {
 }
 
 /// Notes faults in the history of a load.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Faults {
     recorder: Arc<Recorder>,
 }
@@ -138,6 +141,11 @@ impl Faults {
         let mut history = self.recorder.lock();
         let now = self.recorder.now();
         history.faults[begun.0].ended = Some(now);
+    }
+
+    /// Microseconds since the run began.
+    pub fn now(&self) -> u64 {
+        self.recorder.now()
     }
 
     /// Faults so far.

@@ -7,7 +7,7 @@ use conclave_proto::v1::{
 
 use super::actor::Actor;
 use super::{DOCUMENTS, QUEUES, document_name, queue_name};
-use crate::editor::described_text;
+use crate::news::described_text;
 use crate::history::{Answer, Call, Values};
 
 pub async fn read(mut actor: Actor) {

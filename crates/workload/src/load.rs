@@ -24,10 +24,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use conclave_client::Client;
 use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
+use conclave_types::{Clock, Timestamp};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
-use crate::cluster::eventually;
+use crate::patience::eventually;
 use crate::dice::Dice;
 use crate::history::{History, Transcript};
 use actor::Actor;
@@ -43,20 +45,35 @@ pub const DOCUMENTS: u16 = 2;
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 /// What to load a cluster with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Load {
     /// Names; they are created. Enough that several shards have one.
     pub rooms: Vec<String>,
     pub seed: u64,
     /// Between two turns of one actor.
     pub pace: Duration,
+    /// By which the history is timed.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Load {
     /// What two cores and three hosts carry with room to spare: some hundred operations a second.
     pub fn new(rooms: usize, seed: u64) -> Load {
         let rooms = (0..rooms).map(|index| format!("load-{index}")).collect();
-        Load { rooms, seed, pace: Duration::from_millis(100) }
+        Load { rooms, seed, pace: Duration::from_millis(100), clock: Arc::new(RuntimeClock(Instant::now())) }
+    }
+}
+
+/// The runtime's monotonic clock. Nothing here asks for the wall clock.
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
@@ -79,7 +96,7 @@ impl Workload {
         for room in &load.rooms {
             create(first, room).await?;
         }
-        let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone()));
+        let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone(), load.clock.clone()));
         let (stop, stopped) = watch::channel(false);
         let mut workload = Workload {
             clients,

@@ -15,6 +15,7 @@ mod documents;
 mod evidence;
 mod followers;
 mod leases;
+mod linearizable;
 mod once;
 mod order;
 mod phantoms;
@@ -54,7 +55,7 @@ pub enum Verdict {
 type Check = fn(&History, usize) -> Vec<String>;
 
 /// Every invariant by its name.
-pub const INVARIANTS: [(&str, Check); 12] = [
+pub const INVARIANTS: [(&str, Check); 13] = [
     ("revisions agree with real time", order::real_time),
     ("one revision for each change", order::unique),
     ("acknowledged messages are in the log", acknowledged::messages),
@@ -67,6 +68,7 @@ pub const INVARIANTS: [(&str, Check); 12] = [
     ("leases of an item do not overlap", leases::check),
     ("followers are told the whole log", followers::check),
     ("documents converge", documents::check),
+    ("documents are linearizable", linearizable::check),
 ];
 
 /// Judges a run. `demand`: what must have happened for it to count.

@@ -1,0 +1,82 @@
+//! The node of the load: participants with tokens, who reach the cluster through its gateways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use conclave_auth::{OpenRooms, Rights, Role, TokenSpec};
+use conclave_client::Client;
+use conclave_cluster::{ClusterTable, MetaClient, TableClient};
+use conclave_types::Clock;
+use conclave_workload::history::History;
+use conclave_workload::load::{self, Workload};
+use conclave_workload::patience::eventually;
+
+use crate::clock::MachineClock;
+use crate::machine::Settings;
+use crate::plan::Plan;
+use crate::run::Stage;
+use crate::wire;
+
+const PARTICIPANTS: usize = 4;
+const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+pub struct Load {
+    pub plan: Plan,
+    pub settings: Arc<Settings>,
+    pub gateways: Vec<String>,
+    pub clock: MachineClock,
+}
+
+pub async fn run(load: Load, stage: Arc<Stage>) -> turmoil::Result {
+    let history = played(&load, &stage).await;
+    *stage.history.lock() = Some(history);
+    // The node stays: what it holds is the driver's to look at.
+    std::future::pending().await
+}
+
+async fn played(load: &Load, stage: &Stage) -> Result<History> {
+    let settings = &load.settings;
+    let meta = MetaClient::over(settings.network.clone(), settings.token.clone());
+    let table = TableClient::start_with(settings.hosts.clone(), meta);
+    let mut watch = table.table();
+    let born = watch.wait_for(Option::is_some).await?.clone().context("a table")?;
+    table.shutdown().await;
+    let mut clients = Vec::new();
+    for participant in 0..PARTICIPANTS {
+        let token = mint(&born, participant, &load.clock)?;
+        let address = wire::address(&load.gateways[participant % load.gateways.len()]);
+        let connected = eventually("a connection", || async {
+            Client::connect_over(&settings.network, &address, &token).await.map_err(anyhow::Error::from)
+        });
+        clients.push(connected.await?);
+    }
+    let plan = &load.plan;
+    let what = load::Load {
+        pace: plan.pace,
+        clock: Arc::new(load.clock.clone()),
+        ..load::Load::new(plan.rooms, plan.seed)
+    };
+    let workload = Workload::start(clients, what).await?;
+    *stage.faults.lock() = Some(workload.faults());
+    let mut stop = stage.stop.subscribe();
+    stop.wait_for(|stop| *stop).await?;
+    workload.finish().await
+}
+
+fn mint(table: &ClusterTable, participant: usize, clock: &MachineClock) -> Result<String> {
+    let key = table.token_keys.values().next().context("a cluster is born with a token key")?;
+    let key = conclave_auth::TokenKey {
+        kid: key.kid.as_str().to_owned(),
+        project: key.project.clone(),
+        secret: key.secret.bytes().into(),
+    };
+    let spec = TokenSpec {
+        participant: format!("participant-{participant}").parse()?,
+        role: Role::default(),
+        rooms: OpenRooms::All,
+        rights: Rights::admin(),
+        lifetime: TOKEN_LIFETIME,
+    };
+    Ok(conclave_auth::mint(&key, &spec, clock.wall()))
+}

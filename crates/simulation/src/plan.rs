@@ -1,0 +1,121 @@
+//! What a seed decides before a run begins: the cluster, its machines, its network, its load and the mix of its faults.
+
+use std::time::Duration;
+
+use conclave_raft::RaftOptions;
+use conclave_workload::dice::Dice;
+use serde::Serialize;
+
+use crate::disk::Pace;
+use crate::nemesis::Kind;
+
+/// Host counts, the usual ones more often.
+const HOSTS: [usize; 8] = [3, 3, 3, 4, 5, 5, 6, 7];
+/// Between the last fault and the end of the load. Long enough to notice, ping by ping, what the faults have cut.
+pub const HEAL: Duration = Duration::from_secs(20);
+const SHARDS: [u16; 4] = [1, 2, 4, 8];
+/// Kinds of faults of one run: few, so that each run has a character, and what hides behind another fault is found too.
+const KINDS: (usize, usize) = (3, 10);
+
+/// Everything that is the same from the beginning of a run to its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    pub seed: u64,
+    pub hosts: usize,
+    pub gateways: usize,
+    pub shards: u16,
+    pub rooms: usize,
+    /// Between two turns of one actor.
+    pub pace: Duration,
+    /// Shortest and longest way of a message.
+    pub latency: (Duration, Duration),
+    /// Longest sync of an unharmed disk.
+    pub sync: Duration,
+    /// How far each host's wall clock is off, in milliseconds.
+    pub clock_offsets: Vec<i64>,
+    pub kinds: Vec<Kind>,
+    /// Between the beginnings of two faults, at most.
+    pub quiet: Duration,
+    /// From the first write to the last fault.
+    pub harm: Duration,
+    /// From the last fault to the end of the load.
+    pub heal: Duration,
+    #[serde(skip)]
+    pub raft: RaftOptions,
+}
+
+impl Plan {
+    /// `lasts`: simulated time of the load, faults and healing together. `hosts`: instead of what the seed says.
+    pub fn new(seed: u64, lasts: Duration, hosts: Option<usize>) -> Plan {
+        let mut dice = Dice::new(seed ^ 0x5eed_0001);
+        let hosts = hosts.unwrap_or(*dice.pick(&HOSTS));
+        let mut kinds = Kind::ALL.to_vec();
+        dice.shuffle(&mut kinds);
+        kinds.truncate(KINDS.0 + dice.roll(KINDS.1 - KINDS.0 + 1));
+        let longest_way = Duration::from_micros(*dice.pick(&[500, 1_000, 2_000, 5_000, 15_000]));
+        Plan {
+            seed,
+            hosts,
+            gateways: 1 + dice.roll(2),
+            shards: *dice.pick(&SHARDS),
+            rooms: 2 + dice.roll(2),
+            pace: Duration::from_millis(150 + dice.roll(250) as u64),
+            latency: (longest_way / 10, longest_way),
+            sync: Duration::from_micros(*dice.pick(&[100, 500, 1_000, 4_000, 10_000])),
+            clock_offsets: (0..hosts).map(|_| dice.roll(500) as i64 - 250).collect(),
+            kinds,
+            quiet: Duration::from_millis(500 + dice.roll(4_000) as u64),
+            harm: lasts.saturating_sub(HEAL),
+            heal: HEAL,
+            raft: raft(&mut dice),
+        }
+    }
+
+    pub fn disk(&self) -> Pace {
+        Pace { sync: self.sync, hangs: false }
+    }
+}
+
+/// Timings between those of tests and those of the product, and thresholds so low that logs are compacted and followers
+/// need snapshots all the time, in some runs never.
+fn raft(dice: &mut Dice) -> RaftOptions {
+    let heartbeat = 50 + dice.roll(150) as u64;
+    let election = heartbeat * 3 + dice.roll(300) as u64;
+    let compact = *dice.pick(&[20, 100, 400, 50_000]);
+    RaftOptions {
+        heartbeat_interval: Duration::from_millis(heartbeat),
+        heartbeat_min_interval: Duration::from_millis(if dice.roll(2) == 0 { 0 } else { heartbeat * 3 / 4 }),
+        election_timeout_min: Duration::from_millis(election),
+        election_timeout_max: Duration::from_millis(election * 3 / 2),
+        max_payload_entries: *dice.pick(&[1, 16, 256]),
+        apply_queue: *dice.pick(&[1, 8, 64]),
+        compact_after_entries: compact,
+        keep_log_entries: *dice.pick(&[0, 10, 50, 200]),
+        log_cache_bytes: *dice.pick(&[1 << 12, 1 << 20, 64 << 20]),
+        ..RaftOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_plans_one_run_and_seeds_differ() {
+        let plan = |seed| format!("{:?}", Plan::new(seed, Duration::from_secs(60), None));
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7), plan(8));
+    }
+
+    #[test]
+    fn seeds_reach_every_size_and_every_kind() {
+        let plans: Vec<Plan> = (0..200).map(|seed| Plan::new(seed, Duration::from_secs(60), None)).collect();
+        for hosts in 3..=7 {
+            assert!(plans.iter().any(|plan| plan.hosts == hosts), "no plan has {hosts} hosts");
+        }
+        for kind in Kind::ALL {
+            assert!(plans.iter().any(|plan| plan.kinds.contains(&kind)), "no plan has {kind:?}");
+        }
+        assert!(plans.iter().all(|plan| plan.clock_offsets.len() == plan.hosts && plan.harm > Duration::ZERO));
+    }
+}
