@@ -43,12 +43,24 @@ pub fn request_id(id: &str) -> Result<Option<Bytes>, Fault> {
     Ok((!id.is_empty()).then(|| Bytes::copy_from_slice(id.as_bytes())))
 }
 
-/// An etag is the decimal revision of the last update; empty means any.
-pub fn etag(etag: &str) -> Result<Option<u64>, Fault> {
+/// No room has it: a room's first revision is 1.
+const NEVER_AN_ETAG: u64 = 0;
+
+/// A room's etag: the number of the room, which no other room of its name ever has, and the revision of its last update.
+pub fn etag_of(room: RoomUid, revision: u64) -> String {
+    format!("{}-{revision}", room.number.0)
+}
+
+/// The revision that an etag asks for; empty means any. One of an earlier room of the same name is as good as one of an
+/// earlier revision, and apply says so: it knows whether the request was made before.
+pub fn etag(room: RoomUid, etag: &str) -> Result<Option<u64>, Fault> {
     if etag.is_empty() {
         return Ok(None);
     }
-    etag.parse().map(Some).map_err(|_| Fault::field_invalid("etag", "is not an etag that a room was given"))
+    let parsed = etag.split_once('-').and_then(|(number, revision)| Some((number.parse().ok()?, revision.parse().ok()?)));
+    let (number, revision): (u64, u64) =
+        parsed.ok_or_else(|| Fault::field_invalid("etag", "is not an etag that a room was given"))?;
+    Ok(Some(if number == room.number.0 { revision } else { NEVER_AN_ETAG }))
 }
 
 pub fn update_room(room: RoomUid, request: v1::UpdateRoomRequest) -> Result<Operation, Fault> {
@@ -68,7 +80,7 @@ pub fn update_room(room: RoomUid, request: v1::UpdateRoomRequest) -> Result<Oper
         metadata: labels("metadata").then_some(request.metadata),
         annotations: labels("annotations").then_some(request.annotations),
         retention,
-        expected_etag: etag(&request.etag)?,
+        expected_etag: etag(room, &request.etag)?,
     })
 }
 

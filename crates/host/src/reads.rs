@@ -102,7 +102,7 @@ pub fn room(record: &RoomRecord) -> v1::Room {
         state: state.into(),
         create_time: Some(timestamp(record.create_time)),
         update_time: Some(timestamp(record.update_time)),
-        etag: record.etag.to_string(),
+        etag: admit::etag_of(record.uid, record.etag),
         metadata: record.metadata.clone(),
         annotations: record.annotations.clone(),
         revision: record.revision.0,

@@ -72,7 +72,7 @@ pub(crate) fn membership(group: GroupId) -> Vec<u8> {
 
 /// Everything in the state family that belongs to a group. It ends before a class that is never used, and not with the
 /// next group's first key: an engine that replaces a range may take the range's end for a neighbour's pair.
-pub(crate) fn state(group: GroupId) -> KeyRange {
+pub fn state(group: GroupId) -> KeyRange {
     let [high, low] = group.0.to_be_bytes();
     KeyRange { from: vec![high, low], to: vec![high, low, NO_CLASS] }
 }

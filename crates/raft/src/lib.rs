@@ -35,6 +35,7 @@ pub use group::{
     BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, LocalWriteError, MembershipError,
     ProposeError, TransferError,
 };
+pub use keys::state as state_range;
 pub use log_writer::{LogSyncer, LogWriter, Step};
 pub use node::{OpenError, RaftNode};
 pub use options::RaftOptions;

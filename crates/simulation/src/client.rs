@@ -19,6 +19,8 @@ use crate::run::Stage;
 use crate::wire;
 
 const PARTICIPANTS: usize = 4;
+/// Above what a shard queues, which is 1,024.
+const FLOOD_POSTS: u32 = 1_600;
 const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 pub struct Load {
@@ -57,10 +59,17 @@ async fn played(load: &Load, stage: &Stage) -> Result<History> {
         clock: Arc::new(load.clock.clone()),
         ..load::Load::new(plan.rooms, plan.seed)
     };
-    let workload = Workload::start(clients, what).await?;
+    let mut workload = Workload::start(clients, what).await?;
     *stage.faults.lock() = Some(workload.faults());
-    let mut stop = stage.stop.subscribe();
-    stop.wait_for(|stop| *stop).await?;
+    let (mut stop, mut flood) = (stage.stop.subscribe(), stage.flood.subscribe());
+    loop {
+        tokio::select! {
+            stopped = stop.wait_for(|stop| *stop) => break drop(stopped?),
+            flooded = flood.wait_for(|flood| *flood) => drop(flooded?),
+        }
+        stage.flood.send_replace(false);
+        workload.flood(0, FLOOD_POSTS);
+    }
     workload.finish().await
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One invariant a file, each with a story that it refuses. What clients were told is judged by `conclave-workload`.
 
+pub mod applied;
 mod committed;
 mod order;
 mod progress;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use conclave_workload::dice::Dice;
 use conclave_workload::load::{Begun, Faults};
+use tokio::sync::watch;
 use turmoil::Sim;
 
 use crate::machine::{Machine, Order};
@@ -59,13 +60,20 @@ pub struct Nemesis {
     machines: Vec<Arc<Machine>>,
     gateways: Vec<String>,
     wires: Wires,
+    /// Tells the load to flood a room.
+    flood: watch::Sender<bool>,
     active: Vec<Active>,
     next: Duration,
     pub counts: BTreeMap<Kind, u64>,
 }
 
 impl Nemesis {
-    pub fn new(plan: &Plan, machines: Vec<Arc<Machine>>, gateways: Vec<String>) -> Nemesis {
+    pub fn new(
+        plan: &Plan,
+        machines: Vec<Arc<Machine>>,
+        gateways: Vec<String>,
+        flood: watch::Sender<bool>,
+    ) -> Nemesis {
         let hosts = machines.iter().map(|machine| machine.name.clone()).collect();
         Nemesis {
             dice: Dice::new(plan.seed ^ 0x5eed_0002),
@@ -74,6 +82,7 @@ impl Nemesis {
             wires: Wires { hosts, gateways: gateways.clone(), latency: plan.latency },
             machines,
             gateways,
+            flood,
             active: Vec::new(),
             next: Duration::ZERO,
             counts: BTreeMap::new(),
@@ -213,6 +222,14 @@ impl Nemesis {
             Kind::Transfer => {
                 let host = *self.pick_from(&free)?;
                 self.machines[host].order(Order::Transfer(self.dice.roll(16)));
+                Harm::Passed
+            }
+            Kind::Flood => {
+                // Thousands of operations are dear, and one flood is like another.
+                if self.counts.contains_key(&Kind::Flood) {
+                    return None;
+                }
+                self.flood.send_replace(true);
                 Harm::Passed
             }
             Kind::GatewayCrash => {

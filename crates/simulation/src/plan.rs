@@ -13,6 +13,7 @@ use crate::nemesis::Kind;
 const HOSTS: [usize; 8] = [3, 3, 3, 4, 5, 5, 6, 7];
 /// Between the last fault and the end of the load. Long enough to notice, ping by ping, what the faults have cut.
 pub const HEAL: Duration = Duration::from_secs(20);
+const TICKS_MS: [u64; 4] = [1, 2, 2, 5];
 const SHARDS: [u16; 4] = [1, 2, 4, 8];
 /// Kinds of faults of one run: few, so that each run has a character, and what hides behind another fault is found too.
 const KINDS: (usize, usize) = (3, 10);
@@ -25,6 +26,8 @@ pub struct Plan {
     pub gateways: usize,
     pub shards: u16,
     pub rooms: usize,
+    /// How finely time passes: what is sent arrives at the beginning of a tick.
+    pub tick: Duration,
     /// Between two turns of one actor.
     pub pace: Duration,
     /// Shortest and longest way of a message.
@@ -59,7 +62,8 @@ impl Plan {
             gateways: 1 + dice.roll(2),
             shards: *dice.pick(&SHARDS),
             rooms: 2 + dice.roll(2),
-            pace: Duration::from_millis(150 + dice.roll(250) as u64),
+            tick: Duration::from_millis(*dice.pick(&TICKS_MS)),
+            pace: Duration::from_millis(200 + dice.roll(400) as u64),
             latency: (longest_way / 10, longest_way),
             sync: Duration::from_micros(*dice.pick(&[100, 500, 1_000, 4_000, 10_000])),
             clock_offsets: (0..hosts).map(|_| dice.roll(500) as i64 - 250).collect(),

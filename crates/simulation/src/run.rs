@@ -20,7 +20,7 @@ use turmoil::Sim;
 
 use crate::clock::{MachineClock, Now};
 use crate::disk::Disk;
-use crate::invariants::Invariants;
+use crate::invariants::{Invariants, applied};
 use crate::machine::{Machine, Settings};
 use crate::nemesis::Nemesis;
 use crate::outcome::{Finding, Outcome, Violated};
@@ -28,14 +28,15 @@ use crate::plan::{HEAL, Plan};
 use crate::trace::Trace;
 use crate::{client, edge, wire};
 
-const TICK: Duration = Duration::from_millis(1);
 /// How long a cluster may take to be born and to serve the load's first writes.
 const BORN_WITHIN: Duration = Duration::from_secs(60);
 /// How long reading everything back may take once nothing is wrong.
 const READ_WITHIN: Duration = Duration::from_secs(240);
+/// How long replicas may take to apply the last of what was written.
+const SETTLES_WITHIN: Duration = Duration::from_secs(15);
 /// Between two looks at the machines, and between two comparisons of their logs, in ticks.
-const LOOK_EVERY: u64 = 50;
-const COMPARE_EVERY: u64 = 1_000;
+const LOOK_EVERY: u64 = 25;
+const COMPARE_EVERY: u64 = 500;
 const CLUSTER_TOKEN: &str = "a-cluster-token-for-simulations";
 /// One connection's segments that nobody has read yet.
 const TCP_SEGMENTS: usize = 65_536;
@@ -44,6 +45,8 @@ const TCP_SEGMENTS: usize = 65_536;
 pub struct Stage {
     /// Where faults are noted, once the load runs.
     pub faults: Mutex<Option<Faults>>,
+    /// Asks the load for a flood.
+    pub flood: watch::Sender<bool>,
     /// Ends the load.
     pub stop: watch::Sender<bool>,
     /// What came of it.
@@ -81,7 +84,7 @@ impl World {
     fn build(plan: &Plan, now: Arc<Now>) -> Result<World> {
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
-            .tick_duration(TICK)
+            .tick_duration(plan.tick)
             .simulation_duration(Duration::from_secs(24 * 60 * 60))
             .min_message_latency(plan.latency.0)
             .max_message_latency(plan.latency.1)
@@ -117,12 +120,13 @@ impl World {
         }
         let stage = Arc::new(Stage {
             faults: Mutex::default(),
+            flood: watch::channel(false).0,
             stop: watch::channel(false).0,
             history: Mutex::default(),
         });
         let load = client::Load { plan: plan.clone(), settings, gateways: gateways.clone(), clock };
         sim.client("load", client::run(load, stage.clone()));
-        let nemesis = Nemesis::new(plan, machines.clone(), gateways);
+        let nemesis = Nemesis::new(plan, machines.clone(), gateways, stage.flood.clone());
         let invariants = Invariants::default();
         Ok(World { sim, now, machines, nemesis, invariants, stage, trace, ticks: 0, history: None, _folders: folders })
     }
@@ -162,8 +166,23 @@ impl World {
             Err(error) => return Ok(Finding::Violations(vec![format!("reading back: {error:#}")])),
         };
         let mut found = self.invariants.compare_logs(&self.machines)?;
+        found.extend(self.compare_states()?);
         found.extend(stalled(&history, healed));
         Ok(self.judged(plan, history, found))
+    }
+
+    /// Waits until all replicas of each group have applied the same, and compares what they hold.
+    fn compare_states(&mut self) -> Result<Vec<String>> {
+        let mut states = applied::states(&self.machines)?;
+        let end = self.sim.elapsed() + SETTLES_WITHIN;
+        while !applied::behind(&states).is_empty() && self.sim.elapsed() < end {
+            for _ in 0..LOOK_EVERY {
+                self.tick()?;
+            }
+            states = applied::states(&self.machines)?;
+        }
+        let behind = applied::behind(&states).into_iter().map(|what| format!("{what} {SETTLES_WITHIN:?} after the end"));
+        Ok(behind.chain(applied::differing(&states)).collect())
     }
 
     fn judged(&mut self, plan: &Plan, history: History, mut found: Vec<String>) -> Finding {

@@ -21,6 +21,7 @@ mod order;
 mod phantoms;
 mod queues;
 mod reads;
+mod rooms;
 mod sessions;
 #[cfg(test)]
 mod story;
@@ -55,7 +56,7 @@ pub enum Verdict {
 type Check = fn(&History, usize) -> Vec<String>;
 
 /// Every invariant by its name.
-pub const INVARIANTS: [(&str, Check); 13] = [
+pub const INVARIANTS: [(&str, Check); 14] = [
     ("revisions agree with real time", order::real_time),
     ("one revision for each change", order::unique),
     ("acknowledged messages are in the log", acknowledged::messages),
@@ -69,6 +70,7 @@ pub const INVARIANTS: [(&str, Check); 13] = [
     ("followers are told the whole log", followers::check),
     ("documents converge", documents::check),
     ("documents are linearizable", linearizable::check),
+    ("rooms are linearizable, with conditions", rooms::check),
 ];
 
 /// Judges a run. `demand`: what must have happened for it to count.

@@ -4,6 +4,7 @@
 //! Times are microseconds of one monotonic clock since the run began. A history is JSON as serde writes these types
 //! (`tests/README.md` explains it), so that others can judge it too.
 
+mod errand;
 pub mod value;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+pub use errand::{Errand, ErrandCall, ErrandTold};
 pub use value::{Value, Values, tokens};
 
 /// Names the format in each file.
@@ -26,6 +28,9 @@ pub struct History {
     pub rooms: Vec<String>,
     /// By invocation.
     pub operations: Vec<Operation>,
+    /// By invocation.
+    #[serde(default)]
+    pub errands: Vec<Errand>,
     pub transcripts: Vec<Transcript>,
     pub faults: Vec<Fault>,
     /// One a room.
@@ -203,6 +208,7 @@ impl History {
             seed,
             rooms,
             operations: Vec::new(),
+            errands: Vec::new(),
             transcripts: Vec::new(),
             faults: Vec::new(),
             endings: Vec::new(),

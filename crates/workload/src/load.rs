@@ -11,6 +11,7 @@ mod actor;
 mod consumer;
 mod editor;
 mod ending;
+mod errands;
 mod listeners;
 mod poster;
 mod reader;
@@ -41,6 +42,9 @@ pub const MAX_OPERATIONS: usize = 500_000;
 /// Queues and documents of each room.
 pub const QUEUES: u16 = 1;
 pub const DOCUMENTS: u16 = 2;
+/// Who runs errands, and the room that they begin from.
+const ERRAND_RUNNERS: usize = 2;
+const ERRANDS: &str = "errands";
 /// How long actors may take to notice the end: one operation that waits for its time limit.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -93,7 +97,7 @@ impl Workload {
     /// them in turn.
     pub async fn start(clients: Vec<Client>, load: Load) -> Result<Workload> {
         let first = clients.first().context("a load needs a client")?;
-        for room in &load.rooms {
+        for room in load.rooms.iter().map(String::as_str).chain([ERRANDS]) {
             create(first, room).await?;
         }
         let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone(), load.clock.clone()));
@@ -110,6 +114,10 @@ impl Workload {
         for room in 0..workload.load.rooms.len() {
             workload.people(room, &stopped);
         }
+        for _ in 0..ERRAND_RUNNERS {
+            let actor = workload.actor(0, &stopped);
+            workload.actors.spawn(errands::run(actor, ERRANDS.to_owned()));
+        }
         Ok(workload)
     }
 
@@ -120,6 +128,12 @@ impl Workload {
 
     pub fn recorder(&self) -> Arc<Recorder> {
         self.recorder.clone()
+    }
+
+    /// Asks for many posts at once, more than a shard queues: some are refused, and nobody else may suffer for it.
+    pub fn flood(&mut self, room: usize, posts: u32) {
+        let actor = self.actor(room, &self.stop.subscribe());
+        self.actors.spawn(poster::flood(actor, posts));
     }
 
     /// Stops the load and reads everything back. All hosts must be up. An error means that the cluster does not serve

@@ -1,7 +1,8 @@
 //! Cargo, called the same way by every task.
 //!
-//! Invariant: one profile, one target directory, one selection (the whole workspace) and one pair of compilers.
-//! A difference in any of them would build RocksDB's C++ a second time.
+//! Invariant: one profile, one target directory, one selection ([`SELECTION`]) and one pair of compilers. A difference in
+//! any of them would build RocksDB's C++ a second time. The simulation has its own of each, and no C++
+//! ([`Cargo::simulation`]).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,14 @@ pub struct Cargo {
     target: PathBuf,
     compilers: Vec<(&'static str, &'static str)>,
 }
+
+/// All but the simulation, which wants other features of what the others use.
+pub const SELECTION: [&str; 4] = ["--release", "--workspace", "--exclude", SIMULATION];
+
+/// The package that is built apart from the others.
+pub const SIMULATION: &str = "conclave-simulation";
+/// What makes its runs repeat: the async runtime takes seeds, and randomness comes by a function that it can replace.
+const SIMULATION_FLAGS: &str = "--cfg tokio_unstable --cfg getrandom_backend=\"linux_getrandom\"";
 
 /// A variant of the workspace's build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +68,9 @@ impl Cargo {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().context("cannot find the workspace")?;
         let target = target_directory()?;
         checkout::claim(&root, &target)?;
-        Ok(Cargo { root, target, compilers: setup::compilers() })
+        let cargo = Cargo { root, target, compilers: setup::compilers() };
+        checkout::claim(&cargo.root, &cargo.simulation_target())?;
+        Ok(cargo)
     }
 
     pub fn root(&self) -> &Path {
@@ -83,7 +94,7 @@ impl Cargo {
     /// What makes a build; it prints messages for [`parse_artifacts`].
     pub fn build_command(&self, build: Build) -> Command {
         let mut command = self.command("build");
-        command.args(["--release", "--workspace", "--locked"]);
+        command.args(SELECTION).arg("--locked");
         match build {
             Build::Product => command.args(["--bins", "--tests"]),
             // A test among what is built, however small, makes cargo unify the features of third-party crates as it does
@@ -94,6 +105,23 @@ impl Cargo {
         };
         command.args(["--message-format", "json-render-diagnostics"]);
         command
+    }
+
+    /// `cargo <subcommand>` of the simulation, with its flags, its profile and a target directory beside the other.
+    pub fn simulation(&self, subcommand: &str) -> Command {
+        let mut command = self.command(subcommand);
+        command.args(["--profile", "simulation", "-p", SIMULATION, "--features", "inject", "--locked"]);
+        command.env("RUSTFLAGS", SIMULATION_FLAGS).env("CARGO_TARGET_DIR", self.simulation_target());
+        command
+    }
+
+    /// A binary of the simulation, once it is built.
+    pub fn simulation_binary(&self, name: &str) -> PathBuf {
+        self.simulation_target().join("simulation").join(name)
+    }
+
+    fn simulation_target(&self) -> PathBuf {
+        self.target.with_file_name("simulation")
     }
 
     /// Copies the binary of a faults build to a name of its own, before the product is built over it.
@@ -126,7 +154,7 @@ impl Cargo {
     fn build(&self, what: &[&str]) -> Result<Artifacts> {
         let mut command = self.command("build");
         // A test beside what is asked for: see [`Build::Faults`]. One variant of every crate serves all tasks.
-        command.args(["--release", "--workspace", "--test", SMALLEST_TEST]).args(what);
+        command.args(SELECTION).args(["--test", SMALLEST_TEST]).args(what);
         command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         let output = command.output().context("cannot run cargo")?;
         if !output.status.success() {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::cargo::Cargo;
+use crate::cargo::{Cargo, SELECTION};
 use crate::{layering, links, sizes};
 
 /// Makes golden tests write what they would compare.
@@ -35,9 +35,18 @@ const CHECKS: [Check; 4] = [
     Check { name: "golden files", subcommand: "test", arguments: &GOLDEN, environment: &[] },
 ];
 
-/// The tests that compare the public API's descriptor and the sample configuration with the committed files. The whole
-/// workspace is selected because another selection would build other variants of what it depends on.
-const GOLDEN: [&str; 6] = ["--release", "--workspace", "--locked", "--", "descriptor", "sample_configuration"];
+/// The tests that compare the public API's descriptor and the sample configuration with the committed files. The
+/// selection is that of all builds because another one would build other variants of what it depends on.
+const GOLDEN: [&str; 8] = [
+    SELECTION[0],
+    SELECTION[1],
+    SELECTION[2],
+    SELECTION[3],
+    "--locked",
+    "--",
+    "descriptor",
+    "sample_configuration",
+];
 
 pub fn check(cargo: &Cargo) -> Result<ExitCode> {
     let mut failed = Vec::new();

@@ -14,6 +14,7 @@ mod long_run;
 mod mutations;
 mod reports;
 mod setup;
+mod simulation;
 mod sizes;
 mod tally;
 mod test_run;
@@ -36,6 +37,9 @@ cargo xtask <task>
   mutations             plant seven bugs, one at a time, and see that the suites catch each
   torture [--minutes N] [--seed S]
                         let everything fail at random for N minutes and write a report
+  sim [--seeds FROM..TO] [--minutes M] [--seed N] [--mutations]
+                        play seeds in the simulation and add a line to its ledger; one seed with its timeline; or plant
+                        bugs and count the seeds until each is caught
   ci                    check format, lints, documentation, layering, descriptor, sample and links; writes nothing
   fix                   rewrite what `ci` checks and a tool can mend
   bench [what]          build, then run the load generator; arguments go to it
@@ -69,6 +73,7 @@ fn run() -> Result<ExitCode> {
         "damage" => reports::damage(&prepared(Purpose::Faults)?, &rest),
         "mutations" => mutations::run(&prepared(Purpose::Faults)?),
         "torture" => reports::torture(&prepared(Purpose::Faults)?, &rest),
+        "sim" => simulation::run(&prepared(Purpose::Build)?, &rest),
         "ci" => checks::check(&prepared(Purpose::Build)?),
         "fix" => checks::fix(&prepared(Purpose::Build)?),
         "bench" => bench(&prepared(Purpose::Build)?, &rest),

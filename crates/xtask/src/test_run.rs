@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::bounded::{self, End};
-use crate::cargo::{Artifacts, Build, Cargo, TestExecutable, parse_artifacts};
+use crate::cargo::{Artifacts, Build, Cargo, SELECTION, TestExecutable, parse_artifacts};
 use crate::layering;
 use crate::tally::Tally;
 
@@ -25,6 +25,13 @@ const PURE_LIMIT: Duration = Duration::from_secs(10 * 60);
 const EXECUTABLE_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// One executable that starts, kills and restarts real processes.
 const PROCESS_SUITE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The simulation is built apart, all that it uses with it: about 10 minutes cold.
+const SIMULATION_BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+const SIMULATION_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Simulated minutes of one seed each; other numbers than those of the long runs would find no more.
+const SEEDS: &str = "0..50";
+/// Whether a seed does the same every time.
+const SEEDS_TWICE: &str = "50..70";
 /// All examples in the documentation.
 const DOC_LIMIT: Duration = Duration::from_secs(10 * 60);
 
@@ -46,6 +53,7 @@ pub fn run(cargo: &Cargo, filters: &[String]) -> Result<Tally> {
     let mut run = Run { cargo, filters, deadline, tally: Tally::default(), failures: Vec::new() };
     run.layering()?;
     run.pure_crates()?;
+    run.simulation()?;
     // In this order: both put the binary at the same path, and what stays there is the product.
     if let Some(faults) = run.build(Build::Faults)?
         && let Some(product) = run.build(Build::Product)?
@@ -79,6 +87,26 @@ impl Run<'_> {
         }
         command.arg("--").args(self.filters);
         self.counted("the pure crates", command, PURE_LIMIT)
+    }
+
+    /// Its own tests, then [`SEEDS`] seeds, then some of them twice. Before all that needs RocksDB, which it never builds.
+    fn simulation(&mut self) -> Result<()> {
+        let mut command = self.cargo.simulation("test");
+        command.arg("--").args(self.filters);
+        self.counted("the simulation's own tests", command, SIMULATION_BUILD_LIMIT)?;
+        if !self.filters.is_empty() {
+            return Ok(());
+        }
+        if !bounded::run(self.cargo.simulation("build"), self.limit(SIMULATION_BUILD_LIMIT), |_| {})?.is_success() {
+            self.record("the simulation does not build", Tally::ONE_FAILED, false);
+            return Ok(());
+        }
+        for (name, arguments) in [("seeds", &["--seeds", SEEDS][..]), ("seeds, each twice", &["--twice", "--seeds", SEEDS_TWICE])] {
+            let mut command = Command::new(self.cargo.simulation_binary("conclave-sweep"));
+            command.args(arguments);
+            self.counted(&format!("simulation: {name}"), command, SIMULATION_LIMIT)?;
+        }
+        Ok(())
     }
 
     /// Builds in one go; none when something does not build. A faults build is set aside.
@@ -115,7 +143,7 @@ impl Run<'_> {
 
     fn documentation(&mut self) -> Result<()> {
         let mut command = self.cargo.command("test");
-        command.args(["--release", "--workspace", "--locked", "--doc", "--"]).args(self.filters);
+        command.args(SELECTION).args(["--locked", "--doc", "--"]).args(self.filters);
         self.counted("examples in the documentation", command, DOC_LIMIT)
     }
 

@@ -219,7 +219,7 @@ fn requests(place: &Place) -> Vec<Case> {
         answers("a delivery that was never made", Body::AckDeliveries(ack(QUEUE, &[(99, 1)])), unknown()),
         answers(
             "an etag of another time",
-            Body::UpdateRoom(update("999999")),
+            Body::UpdateRoom(update("999999-1")),
             refused(Code::Aborted, Reason::EtagMismatch),
         ),
         answers("an etag that is none", Body::UpdateRoom(update("yesterday")), invalid("etag")),

@@ -110,7 +110,7 @@ impl RoomService for PublicApi {
         let request = request.into_inner();
         scope::rooms_write(&claims)?;
         let Located { shard, leading, uid, .. } = self.locate_room(&claims, &request.name).await?;
-        let operation = Operation::DeleteRoom { room: uid, expected_etag: admit::etag(&request.etag)? };
+        let operation = Operation::DeleteRoom { room: uid, expected_etag: admit::etag(uid, &request.etag)? };
         match propose(&shard, &leading, &claims, &request.request_id, operation).await? {
             Outcome::RoomDeleted { revision: Revision(revision) } => {
                 Ok(Response::new(v1::DeleteRoomResponse { revision }))

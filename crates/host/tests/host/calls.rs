@@ -76,7 +76,12 @@ impl Caller {
     }
 
     pub async fn delete_room(&self, room: &str) -> Result<v1::DeleteRoomResponse, Status> {
-        let request = v1::DeleteRoomRequest { name: format!("rooms/{room}"), ..Default::default() };
+        self.delete_room_if(room, "").await
+    }
+
+    pub async fn delete_room_if(&self, room: &str, etag: &str) -> Result<v1::DeleteRoomResponse, Status> {
+        let (name, etag) = (format!("rooms/{room}"), etag.to_owned());
+        let request = v1::DeleteRoomRequest { name, etag, ..Default::default() };
         Ok(self.rooms().delete_room(self.request(request)).await?.into_inner())
     }
 

@@ -48,3 +48,14 @@ async fn deleting_a_room_leaves_the_others_alone() {
     session.ask(1, send("rooms/office/queues/jobs", "goes on"));
     session.sent(1).await;
 }
+
+#[tokio::test]
+async fn an_etag_of_an_earlier_room_of_the_name_is_none_of_the_present_one() {
+    let cluster = Cluster::start(ONE_HOST).await;
+    let ada = cluster.at_leader("lab", "ada").await;
+    let old = ada.create_room("lab").await.unwrap().room.unwrap();
+    ada.delete_room("lab").await.unwrap();
+    let new = ada.create_room("lab").await.unwrap().room.unwrap();
+    assert_eq!(refusal(ada.delete_room_if("lab", &old.etag).await), ErrorReason::EtagMismatch);
+    ada.delete_room_if("lab", &new.etag).await.unwrap();
+}

@@ -43,10 +43,12 @@ pub enum Kind {
     DiskHang,
     /// A wall clock is two hours off, and right again.
     ClockJump,
+    /// More is asked for at once than a shard queues.
+    Flood,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::Crash,
         Kind::CrashLeader,
         Kind::CrashMajority,
@@ -66,6 +68,7 @@ impl Kind {
         Kind::SlowDisk,
         Kind::DiskHang,
         Kind::ClockJump,
+        Kind::Flood,
     ];
 
     pub fn name(self) -> &'static str {
@@ -89,6 +92,7 @@ impl Kind {
             Kind::SlowDisk => "slow disk",
             Kind::DiskHang => "hanging disk",
             Kind::ClockJump => "clock jump",
+            Kind::Flood => "flood",
         }
     }
 
@@ -98,7 +102,7 @@ impl Kind {
             Kind::Crash | Kind::CrashLeader | Kind::Restart => (50, 8_000),
             Kind::CrashMajority | Kind::CrashAll | Kind::GatewayCrash => (50, 4_000),
             Kind::Storm => (20, 800),
-            Kind::Transfer => (0, 1),
+            Kind::Transfer | Kind::Flood => (0, 1),
             Kind::Isolate | Kind::OneWay | Kind::Ring | Kind::Split | Kind::GatewayCut => (200, 10_000),
             Kind::Loss | Kind::Delay => (500, 8_000),
             Kind::Hang => (100, 5_000),

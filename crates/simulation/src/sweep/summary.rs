@@ -5,13 +5,20 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::options::Options;
+use conclave_workload::history::ErrandCall;
+
 use crate::nemesis::Kind;
 use crate::outcome::{Finding, Outcome};
 
 /// From so many seeds on each kind of fault must have come; fewer may miss one by chance.
 const SEEDS_FOR_ALL_KINDS: usize = 40;
-/// What the load does besides what each run must do anyway.
+/// What the load does besides what each run must do anyway, and besides errands.
 const OPERATIONS: [&str; 3] = ["get queue", "list queues", "list documents"];
+
+/// Every operation that must have been acknowledged somewhere.
+fn operations() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.into_iter().chain(ErrandCall::KINDS)
+}
 
 pub struct Summary {
     pub seeds: usize,
@@ -73,7 +80,7 @@ impl Summary {
             let kinds = Kind::ALL.iter().filter(|kind| !self.faults.contains_key(kind.name()));
             missing.extend(kinds.map(|kind| format!("no fault of kind {:?}", kind.name())));
         }
-        let never = OPERATIONS.iter().filter(|kind| self.operations.get(**kind).is_none_or(|counts| counts[0] == 0));
+        let never = operations().filter(|kind| self.operations.get(*kind).is_none_or(|counts| counts[0] == 0));
         missing.extend(never.map(|kind| format!("no acknowledged operation {kind:?}")));
         if self.seeds == 0 {
             missing.push("no seed was played".to_owned());
@@ -135,7 +142,7 @@ mod tests {
 
     fn outcome(seed: u64, finding: Finding) -> Outcome {
         let plan = Plan::new(seed, Duration::from_secs(60), None);
-        let operations = OPERATIONS.iter().map(|kind| ((*kind).to_owned(), [1, 0, 0])).collect();
+        let operations = operations().map(|kind| (kind.to_owned(), [1, 0, 0])).collect();
         Outcome { finding, operations, ..Outcome::new(&plan) }
     }
 

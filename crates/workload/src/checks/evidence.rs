@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::history::{History, Outcome};
+use crate::history::{ErrandTold, History, Outcome};
 
 /// Operations of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,6 +94,14 @@ impl Tally {
                 Outcome::Ok { .. } => outcomes.ok += 1,
                 Outcome::Refused { .. } => outcomes.refused += 1,
                 Outcome::Unknown { .. } => outcomes.unknown += 1,
+            }
+        }
+        for errand in &history.errands {
+            let outcomes = tally.operations.entry(errand.call.kind()).or_default();
+            match errand.told {
+                ErrandTold::Unknown(_) => outcomes.unknown += 1,
+                ErrandTold::Done | ErrandTold::Label(_) => outcomes.ok += 1,
+                _ => outcomes.refused += 1,
             }
         }
         for fault in &history.faults {

@@ -90,3 +90,16 @@ async fn call(actor: &Actor, value: Value) -> Result<PostMessageResponse, Client
     }
     Err(first)
 }
+
+/// Posts so many messages at once, each by a call of its own.
+pub async fn flood(actor: Actor, posts: u32) {
+    let writer = actor.recorder.next_writer();
+    let post = async |serial: u32| {
+        let value = Value { writer, serial };
+        let request = request(&actor.name, value, format!("flood-{value}"));
+        let call = Call::Post { value, again: false };
+        // Its outcome is recorded; most are refused, which is what a flood is for.
+        let _ = actor.ask(None, call, || actor.client.post_message(request), posted).await;
+    };
+    futures::future::join_all((1..=posts).map(post)).await;
+}

@@ -11,7 +11,7 @@ use conclave_types::Clock;
 
 use super::MAX_OPERATIONS;
 use crate::checks::Tally;
-use crate::history::{Call, Fault, History, Operation, Outcome};
+use crate::history::{Call, Errand, ErrandCall, ErrandTold, Fault, History, Operation, Outcome};
 
 pub struct Recorder {
     clock: Arc<dyn Clock>,
@@ -78,6 +78,26 @@ impl Recorder {
             operation.answered = Some(now);
         }
         operation.outcome = outcome;
+    }
+
+    /// Notes that an errand is about to be run.
+    pub fn set_out(&self, actor: u32, call: ErrandCall) -> Open {
+        let told = ErrandTold::Unknown("no answer until the end".to_owned());
+        let mut history = self.lock();
+        let invoked = self.now();
+        history.errands.push(Errand { actor, invoked, answered: None, call, told });
+        Open(history.errands.len() - 1)
+    }
+
+    /// Notes what an errand came to.
+    pub fn come_back(&self, open: Open, told: ErrandTold) {
+        let mut history = self.lock();
+        let now = self.now();
+        let errand = &mut history.errands[open.0];
+        if !matches!(told, ErrandTold::Unknown(_)) {
+            errand.answered = Some(now);
+        }
+        errand.told = told;
     }
 
     /// Acknowledged writes of a room so far: what a suite waits for before it does harm, or after.

@@ -96,10 +96,10 @@ pub fn fields() -> Vec<Call> {
     let queues = ListQueuesRequest { parent: ROOM.into(), page_token: "a/b".into(), ..Default::default() };
     let etag = |etag: &str| UpdateRoomRequest { etag: etag.into(), ..update(ROOM) };
     let mismatch = || refused(Code::Aborted, Reason::EtagMismatch);
-    let delete = DeleteRoomRequest { name: ROOM.into(), etag: "999999".into(), ..Default::default() };
+    let delete = DeleteRoomRequest { name: ROOM.into(), etag: "999999-1".into(), ..Default::default() };
     let empty_key = CreateRoomRequest { metadata: BTreeMap::from([Default::default()]), ..create("rooms/labelled") };
     vec![
-        call("an update with another etag", UPDATE, etag("999999"), mismatch()),
+        call("an update with another etag", UPDATE, etag("999999-1"), mismatch()),
         call("a delete with another etag", DELETE, delete, mismatch()),
         call("an etag that is none", UPDATE, etag("yesterday"), invalid("etag")),
         call(
