@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
 use conclave_cluster::{ClusterTable, TableClient};
 use conclave_proto::v1::{CreateRoomRequest, ErrorReason};
-use rustix::process::Signal;
 use conclave_workload::patience::{POLL, READY_WITHIN, eventually};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::{Launch, Process};

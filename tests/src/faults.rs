@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use conclave_workload::patience::eventually;
 use crate::site::{Layout, Site, enclosed};
+use conclave_workload::patience::eventually;
 
 const CRASH_POINT: &str = "CONCLAVE_CRASH_POINT";
 const PLANTED_BUG: &str = "CONCLAVE_PLANTED_BUG";

@@ -19,8 +19,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use conclave_workload::dice::Dice;
 use crate::editor::holds;
+use conclave_workload::dice::Dice;
 use conclave_workload::news::{Assembly, News, ROOT, news};
 
 /// Between two acts of one member.

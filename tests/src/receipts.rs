@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
-use conclave_workload::patience::{POLL, eventually};
 use crate::promise;
+use conclave_workload::patience::{POLL, eventually};
 
 /// Longer than any fault of a test.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);

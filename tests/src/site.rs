@@ -25,9 +25,9 @@ use self::disk::{Disk, shut_down};
 use self::network::{EDGE, Network};
 use self::supervision::{Ending, Supervisor};
 use crate::cluster::{Cluster, Place, faults_binary, free_address};
-use conclave_workload::patience::POLL;
-use conclave_workload::dice::Dice;
 use crate::status;
+use conclave_workload::dice::Dice;
+use conclave_workload::patience::POLL;
 
 pub use self::enclosed::{Need, enclosed};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use conclave_cluster::{ClusterToken, Replica, proof};
 use conclave_proto::internal::v1::admin_service_client::AdminServiceClient;
 use conclave_proto::internal::v1::{GetHostStatusRequest, GetHostStatusResponse, ShardStatus};
@@ -41,6 +41,32 @@ pub async fn whole(cluster: &Cluster) -> Result<()> {
         agree(&shard.replicas, group, &now, &reached).with_context(|| format!("shard {}", id.0))?;
     }
     agree(&table.meta_replicas, None, &now, &reached).context("the metadata group")
+}
+
+/// Where the log of the only shard ends, by the host that has most of it.
+pub async fn log_end(cluster: &Cluster) -> Result<u64> {
+    let mut end = 0;
+    for host in 0..cluster.hosts() {
+        let last = only_shard(cluster, host).await?.last_index.unwrap_or_default();
+        end = end.max(last);
+    }
+    Ok(end)
+}
+
+/// Whether these hosts have purged their log of the only shard past an index: who ends there needs a snapshot.
+pub async fn have_purged_past(cluster: &Cluster, hosts: &[usize], index: u64) -> Result<bool> {
+    for host in hosts {
+        if only_shard(cluster, *host).await?.purged_index.is_none_or(|purged| purged <= index) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn only_shard(cluster: &Cluster, host: usize) -> Result<ShardStatus> {
+    let status = of_host(cluster, host).await.with_context(|| format!("host {host}"))?;
+    let [shard]: [ShardStatus; 1] = status.shards.try_into().map_err(|_| anyhow!("a cluster of one shard"))?;
+    Ok(shard)
 }
 
 /// The replicas of each group by node; none is the metadata group.

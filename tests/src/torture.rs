@@ -22,10 +22,10 @@ use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use tokio::time::Instant;
 
-use conclave_workload::checks::{Demand, judge};
-use conclave_workload::patience::eventually;
 use crate::site::{Layout, Site};
+use conclave_workload::checks::{Demand, judge};
 use conclave_workload::load::{Load, Workload};
+use conclave_workload::patience::eventually;
 use kind::Kind;
 use report::Summary;
 use schedule::Schedule;

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{NewMessage, PostMessageRequest};
-use conclave_workload::dice::{Dice, seed_of_run};
 use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN, size};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::damage::{Damage, Kind, Part, files, store};
 use conclave_tests::site::{Layout, Site, enclosed};
+use conclave_workload::dice::{Dice, seed_of_run};
 
 /// Damages in the test command, at about three seconds each. A report takes 500.
 const DAMAGES: u64 = 60;

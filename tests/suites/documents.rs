@@ -10,9 +10,9 @@ use conclave_document::Replica;
 use conclave_proto::v1::DescribeDocumentRequest;
 use conclave_tests::alone::{lose_leader, with_cluster};
 use conclave_tests::editor::{open, read_to, subscribe, type_as};
-use conclave_workload::news::{ROOT, described_text};
 use conclave_tests::progress::Progress;
 use conclave_tests::trace::{self, AuthoredEdit, ConcurrentTrace, Trace};
+use conclave_workload::news::{ROOT, described_text};
 use tokio::sync::watch;
 
 /// Longest time that an author may stand still while a host is lost and another takes over.

@@ -15,11 +15,11 @@ use conclave_proto::v1::{
 };
 use conclave_tests::alone::with_cluster;
 use conclave_tests::cluster::Cluster;
-use conclave_workload::patience::eventually;
 use conclave_tests::editor::holds;
-use conclave_workload::news::{Assembly, ROOT, described_text};
 use conclave_tests::member::{Complete, Member, name_of};
 use conclave_types::YjsClient;
+use conclave_workload::news::{Assembly, ROOT, described_text};
+use conclave_workload::patience::eventually;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 

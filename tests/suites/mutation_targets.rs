@@ -15,14 +15,15 @@ use conclave_proto::v1::{
     ReceiveItemsRequest, SendItemsRequest,
 };
 use conclave_tests::cluster::{Place, faults_binary, free_address};
-use conclave_workload::patience::eventually;
 use conclave_tests::faults::{on_site, with_faults};
 use conclave_tests::promise;
 use conclave_tests::raw::RawClient;
 use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Disks, IMAGE_MIB, Layout, Site};
+use conclave_tests::status::{have_purged_past, log_end};
 use conclave_tests::tampering::Tampering;
 use conclave_types::Timestamp;
+use conclave_workload::patience::eventually;
 use prost::Message;
 use tokio::time::{Instant, timeout};
 
@@ -266,11 +267,16 @@ fn a_snapshot_that_changed_on_its_way_is_refused() {
     on_site("a_snapshot_that_changed_on_its_way_is_refused", plain(), site, async |site| {
         let tampering = Tampering::start(site.cluster().host_address(BEHIND), listen.clone())?;
         let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+        let end = log_end(site.cluster()).await?;
         site.kill_host(BEHIND)?;
         for number in 0..GENUINE {
             receipts.send_body(format!("item {number} is genuine").into()).await?;
         }
         receipts.send(PLAIN).await?;
+        // An append that is on its way to the host that is behind keeps the log until it has failed.
+        while !have_purged_past(site.cluster(), &[0, 1], end).await? {
+            receipts.send(1).await?;
+        }
         tampering.change(CHANGED);
         site.make_buggy(BEHIND);
         site.start_host(BEHIND)?;

@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use conclave_workload::checks::{Demand, judge};
-use conclave_workload::dice::{Dice, seed_of_run};
 use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN, size};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::{Clocks, Disks, IMAGE_MIB, Layout, Site, Wires, enclosed};
+use conclave_workload::checks::{Demand, judge};
+use conclave_workload::dice::{Dice, seed_of_run};
 use conclave_workload::load::{Load, Workload};
 
 /// Power cuts in the test command: six and more of each kind, in about a minute and a half. A report takes a hundred.

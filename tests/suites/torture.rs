@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use conclave_workload::dice::seed_of_run;
 use conclave_tests::site::{Layout, enclosed};
 use conclave_tests::torture::{self, Options};
+use conclave_workload::dice::seed_of_run;
 
 /// How long, in seconds; without it, what the test command can afford.
 const SECONDS: &str = "CONCLAVE_TORTURE_SECONDS";

@@ -4,8 +4,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use conclave_proto::internal::v1::meta_service_server::MetaServiceServer;
 use conclave_network::Network;
+use conclave_proto::internal::v1::meta_service_server::MetaServiceServer;
 use conclave_raft::{Group, Leadership, OpenError, RaftNode};
 use conclave_storage::{Engine, EngineError};
 use conclave_types::{GroupId, NodeUuid};

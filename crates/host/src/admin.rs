@@ -79,6 +79,7 @@ fn replica_status(status: &GroupStatus) -> wire::ShardStatus {
         term: status.term,
         last_index: status.last,
         applied_index: status.applied,
+        purged_index: status.purged,
         stopped_reason: status.fatal.clone(),
         voters: status.voters.keys().map(|replica| replica.0).collect(),
         learners: status.learners.keys().map(|replica| replica.0).collect(),

@@ -57,7 +57,8 @@ pub fn etag(room: RoomUid, etag: &str) -> Result<Option<u64>, Fault> {
     if etag.is_empty() {
         return Ok(None);
     }
-    let parsed = etag.split_once('-').and_then(|(number, revision)| Some((number.parse().ok()?, revision.parse().ok()?)));
+    let parsed =
+        etag.split_once('-').and_then(|(number, revision)| Some((number.parse().ok()?, revision.parse().ok()?)));
     let (number, revision): (u64, u64) =
         parsed.ok_or_else(|| Fault::field_invalid("etag", "is not an etag that a room was given"))?;
     Ok(Some(if number == room.number.0 { revision } else { NEVER_AN_ETAG }))

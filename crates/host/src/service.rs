@@ -15,8 +15,8 @@ use std::sync::atomic::AtomicU64;
 
 use conclave_auth::{CLAIMS_HEADER, Claims};
 use conclave_cluster::{ClusterTable, ShardState};
-use conclave_proto::v1::ErrorReason;
 use conclave_proto::resource::{QueuePath, RoomPath};
+use conclave_proto::v1::ErrorReason;
 use conclave_room::{Command, Operation, Origin, Outcome};
 use conclave_types::{QueueName, ReplicaId, RoomName, RoomUid, ShardId, Slot};
 use parking_lot::RwLock;

@@ -62,7 +62,8 @@ type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Connect
 
 fn connector(
     dial: Arc<dyn Dial>,
-) -> impl Service<Uri, Response = TokioIo<Box<dyn Connection>>, Error = io::Error, Future = Connecting> + Send + 'static {
+) -> impl Service<Uri, Response = TokioIo<Box<dyn Connection>>, Error = io::Error, Future = Connecting> + Send + 'static
+{
     service_fn(move |uri: Uri| -> Connecting {
         let Some(authority) = uri.authority() else {
             let refused = io::Error::new(io::ErrorKind::InvalidInput, "an address is host:port");

@@ -40,5 +40,5 @@ pub use log_writer::{LogSyncer, LogWriter, Step};
 pub use node::{OpenError, RaftNode};
 pub use options::RaftOptions;
 pub use peers::{Lane, PeerAddress, PeerCall, PeerError, PeerHandler, PeerTransport};
-pub use stored_log::stored_entries;
 pub use state_machine::{Committed, LOCAL_CLASS, Reply, StateMachine, StateMachineError};
+pub use stored_log::stored_entries;

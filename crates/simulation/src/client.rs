@@ -54,11 +54,8 @@ async fn played(load: &Load, stage: &Stage) -> Result<History> {
         clients.push(connected.await?);
     }
     let plan = &load.plan;
-    let what = load::Load {
-        pace: plan.pace,
-        clock: Arc::new(load.clock.clone()),
-        ..load::Load::new(plan.rooms, plan.seed)
-    };
+    let what =
+        load::Load { pace: plan.pace, clock: Arc::new(load.clock.clone()), ..load::Load::new(plan.rooms, plan.seed) };
     let mut workload = Workload::start(clients, what).await?;
     *stage.faults.lock() = Some(workload.faults());
     let (mut stop, mut flood) = (stage.stop.subscribe(), stage.flood.subscribe());

@@ -39,9 +39,11 @@ impl Invariants {
             for replica in machine.replicas() {
                 let sight = Sight { machine: &machine.name, life: machine.life(), replica: &replica };
                 found.extend(order::check(&sight));
-                found.extend(replica.fatal.as_ref().map(|reason| {
-                    format!("{}, group {}: the replica broke: {reason}", machine.name, replica.group.0)
-                }));
+                found.extend(
+                    replica.fatal.as_ref().map(|reason| {
+                        format!("{}, group {}: the replica broke: {reason}", machine.name, replica.group.0)
+                    }),
+                );
                 found.extend(self.progress.check(&sight));
             }
         }

@@ -39,16 +39,28 @@ struct Active {
 
 enum Harm {
     /// Hosts that are down, and how often they are still to be taken down again.
-    Down { hosts: Vec<usize>, again: usize },
+    Down {
+        hosts: Vec<usize>,
+        again: usize,
+    },
     /// Between two falls of a storm.
-    Up { hosts: Vec<usize>, again: usize },
+    Up {
+        hosts: Vec<usize>,
+        again: usize,
+    },
     /// A host that was asked to end.
-    Draining { host: usize, down: bool },
+    Draining {
+        host: usize,
+        down: bool,
+    },
     Gateway(usize),
     Network(Cut),
     /// A host whose disk is slow, or hangs.
     Disk(usize),
-    Clock { host: usize, by: i64 },
+    Clock {
+        host: usize,
+        by: i64,
+    },
     /// Nothing to undo.
     Passed,
 }
@@ -68,12 +80,7 @@ pub struct Nemesis {
 }
 
 impl Nemesis {
-    pub fn new(
-        plan: &Plan,
-        machines: Vec<Arc<Machine>>,
-        gateways: Vec<String>,
-        flood: watch::Sender<bool>,
-    ) -> Nemesis {
+    pub fn new(plan: &Plan, machines: Vec<Arc<Machine>>, gateways: Vec<String>, flood: watch::Sender<bool>) -> Nemesis {
         let hosts = machines.iter().map(|machine| machine.name.clone()).collect();
         Nemesis {
             dice: Dice::new(plan.seed ^ 0x5eed_0002),

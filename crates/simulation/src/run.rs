@@ -181,7 +181,8 @@ impl World {
             }
             states = applied::states(&self.machines)?;
         }
-        let behind = applied::behind(&states).into_iter().map(|what| format!("{what} {SETTLES_WITHIN:?} after the end"));
+        let behind =
+            applied::behind(&states).into_iter().map(|what| format!("{what} {SETTLES_WITHIN:?} after the end"));
         Ok(behind.chain(applied::differing(&states)).collect())
     }
 
@@ -250,11 +251,10 @@ impl World {
 /// Rooms that took no write for long although nothing was wrong.
 fn stalled(history: &History, healed: u64) -> Vec<String> {
     let serves = |room: usize| {
-        let mut writes = history.of_room(room).filter(|operation| operation.is_write() && operation.revision().is_some());
+        let mut writes =
+            history.of_room(room).filter(|operation| operation.is_write() && operation.revision().is_some());
         writes.any(|write| {
-            write.answered.is_some_and(|answered| {
-                (healed..healed + HEAL.as_micros() as u64).contains(&answered)
-            })
+            write.answered.is_some_and(|answered| (healed..healed + HEAL.as_micros() as u64).contains(&answered))
         })
     };
     let rooms = (0..history.rooms.len()).filter(|room| !serves(*room));

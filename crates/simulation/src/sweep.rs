@@ -49,7 +49,8 @@ fn sweep(options: &Options) -> Vec<Outcome> {
             if seed >= options.seeds.end {
                 return;
             }
-            let outcome = if options.twice { child::play_twice(options, seed) } else { child::play(options, seed, &[]) };
+            let outcome =
+                if options.twice { child::play_twice(options, seed) } else { child::play(options, seed, &[]) };
             println!("{}", line(&outcome));
             let mut outcomes = outcomes.lock();
             outcomes.push(outcome);

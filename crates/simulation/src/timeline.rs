@@ -45,15 +45,18 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, spans: Spans<'_, S>) {
         let mut words = Words::default();
         event.record(&mut words);
-        let node = spans.event_scope(event).into_iter().flatten().find_map(|span| {
-            span.extensions().get::<Node>().map(|node| node.0.clone())
-        });
+        let node = spans
+            .event_scope(event)
+            .into_iter()
+            .flatten()
+            .find_map(|span| span.extensions().get::<Node>().map(|node| node.0.clone()));
         let node = node.unwrap_or_else(|| "-".to_owned());
         let seconds = self.now.elapsed().as_secs_f64();
         let Ok(mut file) = self.file.lock() else { return };
         let (level, target) = (event.metadata().level(), event.metadata().target());
         // A timeline that cannot be written is no reason to end the run.
-        let _ = writeln!(file, "{seconds:10.4} {node:<10} {level:<5} {target}: {}", words.text).and_then(|()| file.flush());
+        let _ =
+            writeln!(file, "{seconds:10.4} {node:<10} {level:<5} {target}: {}", words.text).and_then(|()| file.flush());
     }
 }
 

@@ -30,9 +30,9 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::patience::eventually;
 use crate::dice::Dice;
 use crate::history::{History, Transcript};
+use crate::patience::eventually;
 use actor::Actor;
 use listeners::Copy;
 pub use recorder::{Begun, Faults, Recorder};

@@ -34,7 +34,9 @@ pub struct Timed<O> {
 pub enum Order {
     Exists,
     /// No order does: the most operations that could be put in one.
-    None { ordered: usize },
+    None {
+        ordered: usize,
+    },
     TooHard,
 }
 

@@ -101,7 +101,9 @@ impl Run<'_> {
             self.record("the simulation does not build", Tally::ONE_FAILED, false);
             return Ok(());
         }
-        for (name, arguments) in [("seeds", &["--seeds", SEEDS][..]), ("seeds, each twice", &["--twice", "--seeds", SEEDS_TWICE])] {
+        for (name, arguments) in
+            [("seeds", &["--seeds", SEEDS][..]), ("seeds, each twice", &["--twice", "--seeds", SEEDS_TWICE])]
+        {
             let mut command = Command::new(self.cargo.simulation_binary("conclave-sweep"));
             command.args(arguments);
             self.counted(&format!("simulation: {name}"), command, SIMULATION_LIMIT)?;

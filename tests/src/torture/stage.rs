@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::kind::Kind;
 use super::schedule::{Choice, Situation};
 use crate::cluster::{CLUSTER_TOKEN, binary};
-use conclave_workload::dice::Dice;
 use crate::site::Site;
 use crate::site::damage::{Kind as Harm, Part};
 use crate::site::supervision::Ending;
 use crate::status;
+use conclave_workload::dice::Dice;
 use conclave_workload::load::{Begun, Faults};
 
 /// A shard without a leader does not say who leads; it is asked no longer than this.

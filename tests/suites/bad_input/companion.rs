@@ -6,8 +6,8 @@ use conclave_document::Replica;
 use conclave_proto::v1::event::Kind;
 use conclave_proto::v1::{DescribeDocumentRequest, NewMessage, PostMessageRequest, PushUpdateRequest, Subscribe};
 use conclave_tests::cluster::Cluster;
-use conclave_workload::news::{Assembly, News, ROOT, described_text, news};
 use conclave_types::YjsClient;
+use conclave_workload::news::{Assembly, News, ROOT, described_text, news};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 

@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use conclave_client::Client;
 use conclave_tests::alone::with_cluster;
 use conclave_workload::checks::{Demand, Verdict, judge};
-use conclave_workload::patience::eventually;
 use conclave_workload::history::{Answer, Call, History, Operation, Outcome};
 use conclave_workload::load::{Load, Workload};
+use conclave_workload::patience::eventually;
 
 const ROOMS: usize = 2;
 /// What a few seconds of the load bring, of each kind.

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use conclave_workload::patience::eventually;
 use conclave_tests::faults::with_faults;
 use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Site, damage};
+use conclave_workload::patience::eventually;
 
 use super::{ROOM, VICTIM, plain};
 

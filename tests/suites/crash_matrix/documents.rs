@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 use conclave_client::Client;
 use conclave_document::Replica;
 use conclave_proto::v1::{DescribeDocumentRequest, PushUpdateRequest};
-use conclave_workload::patience::eventually;
-use conclave_workload::news::{ROOT, described_text};
 use conclave_tests::faults::with_faults;
 use conclave_tests::promise;
 use conclave_types::YjsClient;
+use conclave_workload::news::{ROOT, described_text};
+use conclave_workload::patience::eventually;
 use tokio::time::timeout;
 
 use super::{ROOM, VICTIM, on_images};

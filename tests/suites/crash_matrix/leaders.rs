@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use conclave_client::Session;
 use conclave_proto::v1::{NewItem, ReceiveItemsRequest, SendItemsRequest};
-use conclave_workload::patience::eventually;
 use conclave_tests::faults::with_faults;
 use conclave_tests::promise;
 use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Layout, Wires};
+use conclave_workload::patience::eventually;
 use tokio::time::timeout;
 
 use super::{ROOM, VICTIM, plain, stopped_leading};

@@ -38,6 +38,8 @@ const ROOM: &str = "matrix";
 /// The host that is stopped.
 const VICTIM: usize = 0;
 const ALL: [usize; 3] = [0, 1, 2];
+/// All but that one.
+const OTHERS: [usize; 2] = [1, 2];
 
 /// So short a log that a follower which misses some seconds needs a snapshot.
 const SHORT_LOG: [(&str, &str); 2] =

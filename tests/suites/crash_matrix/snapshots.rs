@@ -6,10 +6,11 @@ use conclave_tests::faults::with_faults;
 use conclave_tests::promise;
 use conclave_tests::receipts::Receipts;
 use conclave_tests::site::{Site, damage};
+use conclave_tests::status::{have_purged_past, log_end};
 
-use super::{ROOM, SHORT_LOG, VICTIM, on_images};
+use super::{OTHERS, ROOM, SHORT_LOG, VICTIM, on_images};
 
-/// Items that the victim misses: more than two compactions leave in the log.
+/// Items that the victim misses, at least: more than two compactions leave in the log.
 const MISSED: usize = 220;
 /// Of this many bytes: all of them are more than is installed as one batch, so that table files are staged.
 const BODY_BYTES: usize = 16 << 10;
@@ -19,9 +20,11 @@ const SOME_PARTS: usize = 8;
 /// Receipts of items, while the victim is stopped at a point of its snapshot.
 async fn stopped_at(site: &mut Site, point: &str) -> Result<Receipts> {
     let mut receipts = Receipts::open(site.cluster(), ROOM).await?;
+    let end = log_end(site.cluster()).await?;
     site.kill_host(VICTIM)?;
-    for number in 0..MISSED {
-        let mut body = format!("item {number}").into_bytes();
+    // An append that is on its way to the victim keeps the log behind it until it has failed.
+    while receipts.acknowledged() < MISSED || !have_purged_past(site.cluster(), &OTHERS, end).await? {
+        let mut body = format!("item {}", receipts.acknowledged()).into_bytes();
         body.resize(BODY_BYTES, b'.');
         receipts.send_body(Bytes::from(body)).await?;
     }

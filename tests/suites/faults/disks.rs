@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use conclave_client::Client;
 use conclave_proto::v1::{NewMessage, PostMessageRequest};
-use conclave_workload::patience::eventually;
 use conclave_tests::site::damage::store;
 use conclave_tests::site::{Clocks, Disks, Layout, Wires};
+use conclave_workload::patience::eventually;
 
 use super::scene::{HOSTS, MEND_WITHIN, SHARDS, Scene, play};
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use conclave_workload::patience::POLL;
 use conclave_tests::evidence::{Evidence, FAILOVER_WITHIN};
 use conclave_tests::ledger::Ledger;
 use conclave_tests::site::supervision::Ending;
 use conclave_tests::site::{Layout, Site, enclosed};
+use conclave_workload::patience::POLL;
 
 pub const HOSTS: usize = 3;
 pub const SHARDS: u16 = 4;

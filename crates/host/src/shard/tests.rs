@@ -11,6 +11,7 @@ use conclave_types::{ReplicaId, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::workers::Blocking;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,7 +54,7 @@ async fn led_alone() -> Arc<Shard> {
     let options = RaftOptions { transfer_timeout: Duration::from_millis(300), ..RaftOptions::for_tests() };
     let (raft, writer, syncer) = RaftNode::new(options, engine.clone(), Arc::new(Nobody));
     step_log(writer, syncer);
-    let seed = ShardSeed::new(engine, Arc::default(), watch::channel(()).0);
+    let seed = ShardSeed::new(engine, Arc::new(Workers::new(Blocking::Threads)), watch::channel(()).0);
     let (id, replica) = (ShardId(0), ReplicaId(1));
     let group = raft.open(id.group(), replica, seed.machine(id.group())).await.expect("opened");
     let voters: VoterClocksOf = Arc::new(|_| Box::new(Alone));

@@ -7,7 +7,8 @@ use conclave_simulation::sweep;
 
 fn main() -> ExitCode {
     let options = Options::parse(std::env::args().skip(1));
-    let swept = options.and_then(|options| if options.mutations { sweep::mutations(&options) } else { sweep::run(&options) });
+    let swept =
+        options.and_then(|options| if options.mutations { sweep::mutations(&options) } else { sweep::run(&options) });
     match swept {
         Ok(code) => code,
         Err(error) => {

@@ -40,7 +40,8 @@ impl Committed {
     fn compare(&mut self, machine: &str, group: u32, index: u64, bytes: &[u8]) -> Option<String> {
         let digest = xxh3_64(bytes);
         let (known, first) = self.entries.entry((group, index)).or_insert_with(|| (digest, machine.to_owned()));
-        (*known != digest).then(|| format!("group {group}, index {index}: {machine} and {first} committed different entries"))
+        (*known != digest)
+            .then(|| format!("group {group}, index {index}: {machine} and {first} committed different entries"))
     }
 }
 

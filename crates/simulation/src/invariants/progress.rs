@@ -42,12 +42,7 @@ impl Progress {
                 complain(format!("applied {:?} after {:?}", replica.applied, seen.applied));
             }
         }
-        *seen = Seen {
-            life: sight.life,
-            term: replica.term,
-            committed: replica.committed,
-            applied: replica.applied,
-        };
+        *seen = Seen { life: sight.life, term: replica.term, committed: replica.committed, applied: replica.applied };
         if let Leadership::Leader { term } = replica.leadership {
             let leader = self.leaders.entry((group, term)).or_insert_with(|| sight.machine.to_owned());
             if leader != sight.machine {

@@ -44,7 +44,9 @@ impl Wires {
         dice.shuffle(&mut order);
         let pairs = |wanted: &dyn Fn(usize, usize) -> bool| -> Vec<(String, String)> {
             let all = (0..hosts.len()).flat_map(|from| (0..from).map(move |to| (from, to)));
-            all.filter(|(from, to)| wanted(*from, *to)).map(|(from, to)| (hosts[from].clone(), hosts[to].clone())).collect()
+            all.filter(|(from, to)| wanted(*from, *to))
+                .map(|(from, to)| (hosts[from].clone(), hosts[to].clone()))
+                .collect()
         };
         let to_one = |from: usize, to: usize| from == one || to == one;
         let cut = match kind {

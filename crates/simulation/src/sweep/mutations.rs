@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         let mean = searches.iter().map(|(seeds, _)| *seeds as f64).sum::<f64>() / SEARCHES as f64;
         let counts: Vec<String> = searches.iter().map(|(seeds, _)| seeds.to_string()).collect();
         let what = searches.iter().map(|(_, what)| what.as_str()).find(|what| !what.is_empty()).unwrap_or("nothing");
-        println!("| {} | {} | {mean:.1} | {} |", bug.name(), counts.join(", "), what.replace('|', "/"));
+        println!("| {} | {} | {mean:.1} | {} |", bug.name(), counts.join(", "), what.replace(['|', '\n'], " "));
         caught += usize::from(mean <= GOOD_MEAN);
     }
     println!("{caught} of {} caught within {GOOD_MEAN} seeds on average", BUGS.len());

@@ -67,7 +67,8 @@ impl Summary {
             }
             let speed = summary.speeds.entry(outcome.hosts).or_default();
             let runs = if options.twice { 2.0 } else { 1.0 };
-            *speed = (speed.0 + 1, speed.1 + outcome.simulated.as_secs_f64(), speed.2 + outcome.took_us as f64 / 1e6 / runs);
+            *speed =
+                (speed.0 + 1, speed.1 + outcome.simulated.as_secs_f64(), speed.2 + outcome.took_us as f64 / 1e6 / runs);
         }
         summary.missing = summary.lacking();
         summary
@@ -124,9 +125,10 @@ impl fmt::Display for Summary {
         }
         let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
-        let operations = self.operations.iter().map(|(kind, [ok, refused, unknown])| {
-            format!("{kind} {ok} (refused {refused}, unknown {unknown})")
-        });
+        let operations = self
+            .operations
+            .iter()
+            .map(|(kind, [ok, refused, unknown])| format!("{kind} {ok} (refused {refused}, unknown {unknown})"));
         write!(f, "operations: {}", operations.collect::<Vec<_>>().join(", "))
     }
 }

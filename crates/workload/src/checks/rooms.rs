@@ -40,11 +40,8 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
     let mut rooms: BTreeMap<u16, Vec<Timed<(ErrandCall, ErrandTold)>>> = BTreeMap::new();
     for errand in &history.errands {
         let Some(room) = room_of(errand) else { continue };
-        let timed = Timed {
-            invoked: errand.invoked,
-            returned: errand.answered,
-            operation: (errand.call, errand.told.clone()),
-        };
+        let timed =
+            Timed { invoked: errand.invoked, returned: errand.answered, operation: (errand.call, errand.told.clone()) };
         rooms.entry(room).or_default().push(timed);
     }
     let complaint = |(room, asked): (u16, Vec<Timed<_>>)| match wgl::order(Room(None), &asked) {

@@ -13,8 +13,8 @@ use conclave_types::YjsClient;
 use super::actor::{ANSWER_WITHIN, Actor, Attached};
 use super::reply::Told;
 use super::{DOCUMENTS, document_name};
-use crate::news::{Assembly, News, ROOT, news};
 use crate::history::{Answer, Call, Value};
+use crate::news::{Assembly, News, ROOT, news};
 
 /// Turns of a hundred in which an author takes in what others typed.
 const CATCHING_UP: usize = 10;

@@ -19,10 +19,10 @@ use super::listeners::Copy;
 use super::recorder::Recorder;
 use super::reply::Told;
 use super::{DOCUMENTS, QUEUES, document_name, queue_name};
-use crate::patience::eventually;
 use crate::dice::Dice;
-use crate::news::described_text;
 use crate::history::{Answer, Call, Delivery, DocumentCopy, Ending, Transcript};
+use crate::news::described_text;
+use crate::patience::eventually;
 
 /// After all faults are healed a queue must be empty this soon: leases that are still held end first.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);

@@ -93,7 +93,8 @@ async fn update(actor: &Actor, room: u16, name: String, label: u32, condition: O
     let call = ErrandCall::UpdateRoom { room, label, expected: condition.as_ref().map(|seen| seen.label) };
     let etag = condition.map(|seen| seen.etag).unwrap_or_default();
     let metadata = labelled(label);
-    let request = UpdateRoomRequest { name, metadata, etag, request_id: format!("update-{label}"), ..Default::default() };
+    let request =
+        UpdateRoomRequest { name, metadata, etag, request_id: format!("update-{label}"), ..Default::default() };
     actor.told(call, actor.client.update_room(request), |_| ErrandTold::Done).await;
 }
 

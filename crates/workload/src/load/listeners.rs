@@ -14,8 +14,8 @@ use conclave_types::YjsClient;
 
 use super::actor::Actor;
 use super::document_name;
-use crate::news::{Assembly, News, ROOT, news};
 use crate::history::{DocumentCopy, Heard, Transcript, Value};
+use crate::news::{Assembly, News, ROOT, news};
 
 /// How long a stream takes itself up again; after that the actor opens another one.
 const RECONNECT_FOR: Duration = Duration::from_secs(10);

@@ -7,8 +7,8 @@ use conclave_proto::v1::{
 
 use super::actor::Actor;
 use super::{DOCUMENTS, QUEUES, document_name, queue_name};
-use crate::news::described_text;
 use crate::history::{Answer, Call, Values};
+use crate::news::described_text;
 
 pub async fn read(mut actor: Actor) {
     while actor.turn().await {

@@ -15,9 +15,9 @@ use conclave_proto::v1::{
     SendEphemeralRequest, ServerFrame, Subscribe, WatchRoomResponse, follow_messages_response, open_document_response,
     receive_ephemeral_response, watch_room_response,
 };
-use conclave_workload::news::{Assembly, ROOT};
 use conclave_tests::raw::{RawClient, RawSession};
 use conclave_types::YjsClient;
+use conclave_workload::news::{Assembly, ROOT};
 use futures::future::join_all;
 use prost::Message;
 use tonic::Streaming;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use conclave_client::{ClientError, Session, UpdateKind};
 use conclave_document::{DocumentError, Replica, ReplicaError, decode_state_vector};
 use conclave_proto::v1::{DescribeDocumentRequest, Document, ErrorReason as Reason, OpenDocumentRequest};
-use conclave_workload::news::{Assembly, News, ROOT, news};
 use conclave_types::{Clocks, YjsClient};
+use conclave_workload::news::{Assembly, News, ROOT, news};
 use serde_json::Value;
 
 use super::Story;
