@@ -7,17 +7,20 @@ use futures::StreamExt;
 use tokio::io::duplex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use crate::{Connection, Dial, Dialing, Incoming, Network};
 
+/// Connections that wait to be accepted.
+const CONNECTIONS: usize = 16;
+
 /// Byte streams within this process; whoever dials another address is refused.
 struct Pipes {
     address: &'static str,
-    accepting: mpsc::UnboundedSender<io::Result<Box<dyn Connection>>>,
+    accepting: mpsc::Sender<io::Result<Box<dyn Connection>>>,
 }
 
 impl Dial for Pipes {
@@ -26,7 +29,7 @@ impl Dial for Pipes {
             return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
         }
         let (near, far) = duplex(1 << 10);
-        let accepted = self.accepting.send(Ok(Box::new(far)));
+        let accepted = self.accepting.try_send(Ok(Box::new(far)));
         Box::pin(async move {
             accepted.map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
             Ok(Box::new(near) as Box<dyn Connection>)
@@ -35,9 +38,9 @@ impl Dial for Pipes {
 }
 
 fn pipes(address: &'static str) -> (Network, Incoming) {
-    let (accepting, accepted) = mpsc::unbounded_channel();
+    let (accepting, accepted) = mpsc::channel(CONNECTIONS);
     let network = Network::Other(Arc::new(Pipes { address, accepting }));
-    (network, Incoming::Other(UnboundedReceiverStream::new(accepted).boxed()))
+    (network, Incoming::Other(ReceiverStream::new(accepted).boxed()))
 }
 
 fn serve(incoming: Incoming) {

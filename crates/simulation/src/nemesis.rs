@@ -137,7 +137,9 @@ impl Nemesis {
         for mut active in std::mem::take(&mut self.active) {
             if self.is_over(sim, &mut active, now) {
                 tracing::info!(target: "conclave_simulation", kind = ?active.kind, "healed");
-                active.begun.take().map(|begun| faults.end(begun));
+                if let Some(begun) = active.begun.take() {
+                    faults.end(begun);
+                }
             } else {
                 left.push(active);
             }
