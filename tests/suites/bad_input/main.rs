@@ -30,8 +30,12 @@ const ALL_WITHIN: Duration = Duration::from_secs(300);
 
 /// What logs may say. While a cluster is born, its groups ask replicas for votes before they are there, and of two hosts
 /// that begin together one gives way; a machine that is busy with other tests may delay a heartbeat by its 200 ms.
-const EXPECTED_ALARMS: [&str; 3] =
-    ["is not here", "no longer Leader: msg sent by vote: <T1-", "failed to send a heartbeat: Ok(Err(Timeout"];
+const EXPECTED_ALARMS: [&str; 4] = [
+    "is not here",
+    "no longer Leader: msg sent by vote: <T1-",
+    "Leader vote changed: msg sent by vote: <T0-",
+    "failed to send a heartbeat: Ok(Err(Timeout",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_gets_its_status_and_harms_nobody() -> Result<()> {
