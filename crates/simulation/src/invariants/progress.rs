@@ -1,6 +1,7 @@
-//! I6: terms, commits and applied state of a process never go back, and a term has one leader of a name.
+//! I1 and I6: a leadership belongs to one process, and terms, commits and applied state of a process never go back.
 //!
-//! Across a crash they may: what was not synced was promised to nobody.
+//! Across a crash they may go back: what was not synced was promised to nobody. A leader that restarts does not lead on:
+//! what it had in memory of its leadership, its leases and barriers, is gone.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +21,8 @@ struct Seen {
 #[derive(Default)]
 pub struct Progress {
     seen: BTreeMap<(String, u32), Seen>,
-    /// The machine of each leadership that was ever shown.
-    leaders: BTreeMap<(u32, LeaderTerm), String>,
+    /// The process of each leadership that was ever shown: its machine, and which life of it.
+    leaders: BTreeMap<(u32, LeaderTerm), (String, u64)>,
 }
 
 impl Progress {
@@ -44,9 +45,10 @@ impl Progress {
         }
         *seen = Seen { life: sight.life, term: replica.term, committed: replica.committed, applied: replica.applied };
         if let Leadership::Leader { term } = replica.leadership {
-            let leader = self.leaders.entry((group, term)).or_insert_with(|| sight.machine.to_owned());
-            if leader != sight.machine {
-                complain(format!("leads {term:?}, which {leader} has led"));
+            let present = (sight.machine.to_owned(), sight.life);
+            let leader = self.leaders.entry((group, term)).or_insert_with(|| present.clone());
+            if *leader != present {
+                complain(format!("leads {term:?}, which process {} of {} has led", leader.1, leader.0));
             }
         }
         found
@@ -103,12 +105,13 @@ pub mod tests {
     }
 
     #[test]
-    fn a_leadership_belongs_to_one_machine() {
+    fn a_leadership_belongs_to_one_process() {
         let mut progress = Progress::default();
         let mut leader = replica(4);
         leader.leadership = Leadership::Leader { term: LeaderTerm { term: 4, leader: ReplicaId(1) } };
         assert!(check(&mut progress, "host-0", 1, &leader).is_empty());
-        assert!(check(&mut progress, "host-0", 2, &leader).is_empty());
+        assert!(check(&mut progress, "host-0", 1, &leader).is_empty());
+        assert_eq!(check(&mut progress, "host-0", 2, &leader).len(), 1);
         assert_eq!(check(&mut progress, "host-1", 1, &leader).len(), 1);
     }
 }
