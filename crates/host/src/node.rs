@@ -27,6 +27,7 @@ use conclave_types::limits::{MAX_FRAME_BYTES, MAX_UNARY_BYTES};
 use futures::stream::{self, StreamExt};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -98,6 +99,8 @@ pub struct Host {
     serving: Arc<Serving>,
     transport: Arc<GrpcTransport>,
     tasks: TaskTracker,
+    /// Opens replicas as the table lists them.
+    keeper: JoinHandle<()>,
     serve: CancellationToken,
     keep: CancellationToken,
 }
@@ -147,14 +150,15 @@ impl Host {
             founding: Mutex::default(),
         };
         keeper.open_recorded().await?;
-        let host = Host { cluster, serving, transport, tasks, serve, keep };
+        let following = keeper.follow(cluster.table(), keep.clone());
+        let keeper = tasks.spawn(following);
+        let host = Host { cluster, serving, transport, tasks, keeper, serve, keep };
         let (serving, cluster, reading) = (host.serving.clone(), host.cluster.clone(), engine.clone());
         host.spawn_server(incoming, &raft, Admin { node, store, token: options.token, serving, cluster, engine });
         host.tasks.spawn(shards::publish_leaders(host.serving.clone(), advertise, led, host.keep.clone()));
         host.tasks.spawn(scrub::run(reading, blocking, host.keep.clone()));
         host.tasks.spawn(membership::keep_members(host.serving.clone(), host.keep.clone()));
         host.tasks.spawn(shards::activate_shards(host.serving.clone(), host.cluster.clone(), host.keep.clone()));
-        host.spawn_keeper(keeper);
         Ok(host)
     }
 
@@ -216,6 +220,8 @@ impl Host {
     pub async fn stop(self) {
         self.keep.cancel();
         self.serve.cancel();
+        // First whoever opens replicas: it would open again what is stopped here. It ends by itself, or has panicked.
+        let _ = self.keeper.await;
         let shards: Vec<_> = std::mem::take(&mut *self.serving.shards.write()).into_values().collect();
         stream::iter(shards).for_each_concurrent(STOP_AT_ONCE, |shard| async move { shard.stop().await }).await;
         self.cluster.shutdown().await;
@@ -272,14 +278,6 @@ impl Host {
                 }
                 () = patience => info!("connections that did not end by themselves are cut"),
             }
-        });
-    }
-
-    fn spawn_keeper(&self, keeper: ShardKeeper) {
-        let table = self.cluster.table();
-        let keep = self.keep.clone();
-        self.tasks.spawn(async move {
-            keep.run_until_cancelled(keeper.follow(table)).await;
         });
     }
 }

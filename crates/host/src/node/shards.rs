@@ -52,29 +52,34 @@ impl ShardKeeper {
         Ok(())
     }
 
-    /// Follows the table for as long as the host runs.
-    pub async fn follow(self, mut table: TableWatch) {
-        loop {
+    /// Follows the table until `keep` is cancelled. A replica that is being opened then is opened to the end: nobody
+    /// would stop one that was left half-way.
+    pub async fn follow(self, mut table: TableWatch, keep: CancellationToken) {
+        while !keep.is_cancelled() {
             let present = table.borrow_and_update().clone();
             if let Some(present) = present
-                && let Err(reason) = self.take(&present).await
+                && let Err(reason) = self.take(&present, &keep).await
             {
                 error!(%reason, "a replica cannot be recorded; new shards are not opened");
                 return;
             }
-            if table.changed().await.is_err() {
-                return;
+            match keep.run_until_cancelled(table.changed()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return,
             }
         }
     }
 
-    async fn take(&self, table: &ClusterTable) -> Result<(), EngineError> {
+    async fn take(&self, table: &ClusterTable, keep: &CancellationToken) -> Result<(), EngineError> {
         if let Err(reason) = self.identity.learn_cluster(table.cluster) {
             error!(?reason, "the table is another cluster's");
             return Ok(());
         }
         self.transport.set_addresses(table.nodes.values().map(|node| (node.node, node.address.clone())));
         for (id, shard, listed) in table.shards_of(self.node) {
+            if keep.is_cancelled() {
+                return Ok(());
+            }
             let Some(hosted) = self.host(id, listed).await? else { continue };
             // Also a replica that an earlier process opened: all may have crashed before the first gave the group its
             // members. Never once the shard is active: then it has members, and an empty log is only behind theirs. The
