@@ -28,6 +28,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     for outcome in outcomes.iter().filter(|outcome| outcome.finding != Finding::Nothing) {
         explain(options, outcome)?;
     }
+    if let [Outcome { seed, finding: Finding::Nothing, .. }] = outcomes.as_slice() {
+        println!("timeline: {}", child::timeline(options, *seed)?.display());
+    }
     println!("{summary}");
     if let Some(ledger) = &options.ledger {
         ledger::add(ledger, options, &summary)?;
