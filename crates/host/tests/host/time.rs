@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Founding, THREE_HOSTS};
 const JOBS: &str = "rooms/lab/queues/jobs";
 const TWO_HOURS: Duration = Duration::from_secs(2 * 60 * 60);
 /// How far a leader may start from its peers, and what the machine may take for a call.
-const TOLERANCE_MS: u64 = 2_000 + 1_000;
+const TOLERANCE_MS: u64 = 1_000 + 1_000;
 const LEASE: Duration = Duration::from_secs(3_600);
 
 fn send_time(delivery: &v1::Delivery) -> Timestamp {

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use super::order::told;
 use crate::history::{AckResult, Answer, Call, History, Operation};
 
-/// How much a lease may be off when leaders and clocks change (`docs/adr/0004-time.md`): a leader whose own clock is ahead
-/// starts up to 2 s ahead of the median, and the clocks that are right differ by up to half a second among themselves.
-const ALLOWANCE_US: u64 = 2_500_000;
+/// How much a lease may be off when leaders and clocks change (`docs/adr/0004-time.md`).
+const ALLOWANCE_US: u64 = 2_000_000;
 
 /// Deliveries of one item and the acknowledgements of them, each by attempt.
 #[derive(Default)]
