@@ -1,7 +1,7 @@
 //! The clock a leader stamps entries with.
 //!
 //! Leases and expiries are judged by the stamps in the log, so one bad wall clock must not reach them. A leadership
-//! starts at `max(applied, min(own wall clock, voters' median + 1 s))` and from then on follows the monotonic clock,
+//! starts at its own wall clock, but at most 1 s from the voters' median and never before what is applied, and from then on follows the monotonic clock,
 //! drawn towards the voters' median by at most a tenth of the time that passes. The wall clock alone never moves it.
 //!
 //! Pure: the caller passes every reading.
@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use conclave_types::Timestamp;
 
-/// How far ahead of the voters' median a new leader may start. A lease is promised to be off by two seconds at most: this is
+/// How far from the voters' median a new leader may start. A lease is promised to be off by two seconds at most: this is
 /// one of them, and the clocks that are right may differ by the other.
 pub const MEDIAN_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// A clock that is further behind what was applied is wrong: what was applied was stamped by the time of a majority. Far more
+/// than a leader may be ahead, so that no clock that is right is taken for one.
+const SURELY_BEHIND: Duration = Duration::from_secs(60);
 
 /// A leader is drawn towards the median by at most one part in this many.
 const SLEW_DIVISOR: i64 = 10;
@@ -26,9 +30,10 @@ pub struct LeaderClock {
 }
 
 impl LeaderClock {
-    /// Starts a leadership. `median` is the lower median of the voters' wall clocks, own included.
+    /// Starts a leadership. `median` is [`lower_median`] of the voters' wall clocks, own included.
     pub fn start(applied: Timestamp, wall: Timestamp, median: Timestamp, monotonic: Duration) -> Self {
-        let bounded = wall.min(median.plus_ms(MEDIAN_TOLERANCE.as_millis() as u64));
+        let tolerance = MEDIAN_TOLERANCE.as_millis() as u64;
+        let bounded = wall.clamp(median.minus_ms(tolerance), median.plus_ms(tolerance));
         let base = applied.max(bounded);
         LeaderClock { now_us: base.0.saturating_mul(1_000).min(i64::MAX as u64) as i64, read_at: monotonic }
     }
@@ -56,11 +61,15 @@ impl LeaderClock {
 }
 
 /// The lower median of the voters' clocks: with an even number of readings the earlier of the two in the middle, so that
-/// a minority of clocks that run ahead cannot pull it forward.
-pub fn lower_median(own: Timestamp, others: impl IntoIterator<Item = Timestamp>) -> Timestamp {
+/// a minority of clocks that run ahead cannot pull it forward. Clocks that are surely behind `applied` do not count while
+/// there are others: of two hosts one of which is hours behind, it would else be the wrong one that counts.
+pub fn lower_median(applied: Timestamp, own: Timestamp, others: impl IntoIterator<Item = Timestamp>) -> Timestamp {
     let mut readings: Vec<Timestamp> = others.into_iter().chain([own]).collect();
     readings.sort_unstable();
-    readings[(readings.len() - 1) / 2]
+    let earliest = applied.minus_ms(SURELY_BEHIND.as_millis() as u64);
+    let behind = readings.partition_point(|reading| *reading < earliest);
+    let counting = if behind < readings.len() { &readings[behind..] } else { &readings[..] };
+    counting[(counting.len() - 1) / 2]
 }
 
 #[cfg(test)]
@@ -113,8 +122,27 @@ mod tests {
     #[test]
     fn one_of_three_clocks_cannot_move_the_median() {
         let honest = Timestamp(1_000);
-        assert_eq!(lower_median(honest, [Timestamp(1_001), Timestamp(u64::MAX)]), Timestamp(1_001));
-        assert_eq!(lower_median(Timestamp(u64::MAX), [honest]), honest);
-        assert_eq!(lower_median(honest, []), honest);
+        let median = |own, others: &[Timestamp]| lower_median(Timestamp(0), own, others.iter().copied());
+        assert_eq!(median(honest, &[Timestamp(1_001), Timestamp(u64::MAX)]), Timestamp(1_001));
+        assert_eq!(median(Timestamp(u64::MAX), &[honest]), honest);
+        assert_eq!(median(honest, &[]), honest);
+    }
+
+    #[test]
+    fn a_clock_hours_behind_what_was_applied_does_not_count_while_there_is_another() {
+        let (now, applied) = (Timestamp(10 * HOUR_MS), Timestamp(10 * HOUR_MS - 8_000));
+        let behind = Timestamp(8 * HOUR_MS);
+        assert_eq!(lower_median(applied, now, [behind]), now);
+        assert_eq!(lower_median(applied, behind, [now]), now);
+        assert_eq!(lower_median(applied, behind, [behind.plus_ms(1)]), behind, "there is no other");
+        assert_eq!(lower_median(applied, now, [now.minus_ms(59_000)]), now.minus_ms(59_000), "it may be right");
+    }
+
+    #[test]
+    fn a_wall_clock_two_hours_behind_starts_at_most_one_second_behind() {
+        let median = Timestamp(10 * HOUR_MS);
+        let applied = median.minus_ms(8_000);
+        let mut clock = LeaderClock::start(applied, Timestamp(8 * HOUR_MS), median, secs(5));
+        assert_eq!(clock.stamp(secs(5), median), median.minus_ms(1_000));
     }
 }

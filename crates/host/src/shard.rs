@@ -8,7 +8,7 @@ use conclave_proto::v1::Consistency;
 use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, TransferError};
 use conclave_room::{RoomRecord, RoomState, TableError};
 use conclave_storage::{Engine, EngineView};
-use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot};
+use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -219,13 +219,19 @@ impl Shard {
     /// A node whose wall clock is far from the others' gives a leadership away before it stamps anything. When nobody
     /// takes it, it leads all the same: its time starts within bounds.
     async fn gave_away_skewed(&self, clock: &dyn Clock, voters: &VoterClocksOf) -> bool {
-        let Some(skewed_ms) = skewed_ms(clock, &*voters(&self.group)) else { return false };
+        // A state that cannot be read is told of where the leadership begins.
+        let applied = self.applied_clock().unwrap_or_default();
+        let Some(skewed_ms) = skewed_ms(applied, clock, &*voters(&self.group)) else { return false };
         warn!(shard = self.id.0, skewed_ms, "this node's wall clock is far from its peers'; leadership is given away");
         self.group.transfer_leader().await.is_ok()
     }
 
+    fn applied_clock(&self) -> Result<Timestamp, TableError> {
+        conclave_room::read::clock(&self.tables(), self.group_id())
+    }
+
     fn begin(&self, term: conclave_raft::LeaderTerm, clock: &Arc<dyn Clock>, voters: &VoterClocksOf) {
-        let applied = match conclave_room::read::clock(&self.tables(), self.group_id()) {
+        let applied = match self.applied_clock() {
             Ok(applied) => applied,
             Err(reason) => {
                 error!(shard = self.id.0, %reason, "the applied clock cannot be read; the shard is not served");

@@ -16,15 +16,17 @@ pub trait VoterClocks: Send + Sync {
 pub struct ShardTime {
     clock: Arc<dyn Clock>,
     voters: Box<dyn VoterClocks>,
+    /// When this leadership began.
+    applied: Timestamp,
     leader: Mutex<LeaderClock>,
 }
 
 impl ShardTime {
     pub fn start(applied: Timestamp, clock: Arc<dyn Clock>, voters: Box<dyn VoterClocks>) -> Self {
         let wall = clock.wall();
-        let median = lower_median(wall, voters.others());
+        let median = lower_median(applied, wall, voters.others());
         let leader = LeaderClock::start(applied, wall, median, clock.monotonic());
-        ShardTime { clock, voters, leader: Mutex::new(leader) }
+        ShardTime { clock, voters, applied, leader: Mutex::new(leader) }
     }
 
     /// This node's steady clock: cheaper to read than the time, and good for nothing but intervals.
@@ -42,15 +44,15 @@ impl ShardTime {
         if others.is_empty() {
             leader.stamp_unheard(monotonic)
         } else {
-            leader.stamp(monotonic, lower_median(self.clock.wall(), others))
+            leader.stamp(monotonic, lower_median(self.applied, self.clock.wall(), others))
         }
     }
 }
 
-/// How far this node's wall clock is from the voters' median, when that is further than a leader may start ahead.
-pub fn skewed_ms(clock: &dyn Clock, voters: &dyn VoterClocks) -> Option<u64> {
+/// How far this node's wall clock is from the voters' median, when that is further than a leader may start from it.
+pub fn skewed_ms(applied: Timestamp, clock: &dyn Clock, voters: &dyn VoterClocks) -> Option<u64> {
     let wall = clock.wall();
-    let median = lower_median(wall, voters.others());
+    let median = lower_median(applied, wall, voters.others());
     let distance = wall.since_ms(median).max(median.since_ms(wall));
     (distance > MEDIAN_TOLERANCE.as_millis() as u64).then_some(distance)
 }
@@ -123,8 +125,16 @@ mod tests {
 
     #[test]
     fn the_one_of_three_that_is_off_knows_it() {
-        assert_eq!(skewed_ms(&Fixed(7_200_000), &Heard(vec![1_000, 1_100])), Some(7_198_900));
-        assert_eq!(skewed_ms(&Fixed(1_000), &Heard(vec![7_200_000, 1_100])), None);
-        assert_eq!(skewed_ms(&Fixed(1_000), &Heard(vec![])), None);
+        let skewed = |wall, others: &[u64]| skewed_ms(Timestamp(0), &Fixed(wall), &Heard(others.to_vec()));
+        assert_eq!(skewed(7_200_000, &[1_000, 1_100]), Some(7_198_900));
+        assert_eq!(skewed(1_000, &[7_200_000, 1_100]), None);
+        assert_eq!(skewed(1_000, &[]), None);
+    }
+
+    #[test]
+    fn of_two_the_one_that_is_behind_what_was_applied_knows_it() {
+        let skewed = |wall, other| skewed_ms(Timestamp(8_000_000), &Fixed(wall), &Heard(vec![other]));
+        assert_eq!(skewed(8_010_000, 810_000), None);
+        assert_eq!(skewed(810_000, 8_010_000), Some(7_200_000));
     }
 }

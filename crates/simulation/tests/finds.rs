@@ -27,3 +27,10 @@ fn a_session_that_is_refused_leaves_what_was_sent_unknown() {
 fn an_etag_is_of_one_room() {
     plays(1);
 }
+
+/// Of two hosts that were up the one whose clock was two hours behind passed for the right one; it led on from seconds
+/// before, and under its successor a lease ended early.
+#[test]
+fn a_clock_hours_behind_is_not_the_time() {
+    plays(1793);
+}

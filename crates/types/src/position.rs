@@ -32,6 +32,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(ms))
     }
 
+    /// This time minus `ms` milliseconds, at least the epoch.
+    pub fn minus_ms(self, ms: u64) -> Timestamp {
+        Timestamp(self.0.saturating_sub(ms))
+    }
+
     /// Milliseconds from `earlier` to this time; 0 when `earlier` is later.
     pub fn since_ms(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)
