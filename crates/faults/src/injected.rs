@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::{Bug, Point};
+use crate::{Bug, PLANTED_BUG, Point};
 
 const CRASH_POINT: &str = "CONCLAVE_CRASH_POINT";
-const PLANTED_BUG: &str = "CONCLAVE_PLANTED_BUG";
 
 /// The signal stops some thread of the process at once and this one a moment later. It must not go on meanwhile.
 const STOPS_WITHIN: Duration = Duration::from_millis(200);

@@ -8,6 +8,9 @@
 //! seventh time. Whoever watches decides what comes next: a kill, or a power cut. `CONCLAVE_PLANTED_BUG=skip-sync` plants
 //! a bug. An unknown name ends the process: a typing error must not pass for a test that found nothing.
 
+/// The variable that plants a bug, by its name.
+pub const PLANTED_BUG: &str = "CONCLAVE_PLANTED_BUG";
+
 /// A place where a process may be stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
