@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use conclave_client::Client;
-use conclave_proto::v1::{Delivery, NewItem, ReceiveItemsRequest, SendItemsRequest};
+use conclave_proto::v1::ack_deliveries_response::Result as AckResult;
+use conclave_proto::v1::{AckDeliveriesRequest, Delivery, NewItem, ReceiveItemsRequest, SendItemsRequest};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
@@ -160,14 +161,37 @@ impl Receipts {
 
     async fn receive_all(&self) -> Result<Vec<Delivery>> {
         let mut deliveries = Vec::new();
-        for page in 0.. {
-            let page = self.receive_page(page).await?;
+        for number in 0.. {
+            let page = self.receive_page(number).await?;
             if page.is_empty() {
                 break;
             }
+            // A queue lends only so many at once, and a fast machine has sent more.
+            self.ack_page(number, &page).await?;
             deliveries.extend(page);
         }
         Ok(deliveries)
+    }
+
+    async fn ack_page(&self, number: u32, page: &[Delivery]) -> Result<()> {
+        let request = AckDeliveriesRequest {
+            parent: self.queue.clone(),
+            deliveries: page.iter().filter_map(|delivery| delivery.id).collect(),
+            request_id: format!("ack-{number}"),
+        };
+        let until = Instant::now() + ACKNOWLEDGED_WITHIN;
+        loop {
+            match timeout(ATTEMPT, self.client.ack_deliveries(request.clone())).await {
+                Ok(Ok(response)) => {
+                    let acked = response.results.iter().all(|result| *result == AckResult::Acked as i32);
+                    anyhow::ensure!(acked, "deliveries of page {number} are not this reader's any more");
+                    return Ok(());
+                }
+                Ok(Err(error)) if Instant::now() > until => return Err(error).context("the page is not acknowledged"),
+                Err(_) if Instant::now() > until => anyhow::bail!("the page is not acknowledged in time"),
+                Ok(Err(_)) | Err(_) => sleep(POLL).await,
+            }
+        }
     }
 
     /// One answer's worth; the same however often it is asked for.
