@@ -73,7 +73,7 @@ impl Client {
         RoomServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    fn queues(&self) -> QueueServiceClient<Channel> {
+    pub(crate) fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
@@ -110,6 +110,15 @@ calls! {
     queues.send_items(SendItemsRequest) -> SendItemsResponse;
     queues.receive_items(ReceiveItemsRequest) -> ReceiveItemsResponse;
     queues.ack_deliveries(AckDeliveriesRequest) -> AckDeliveriesResponse;
+    queues.nack_deliveries(NackDeliveriesRequest) -> NackDeliveriesResponse;
+    queues.extend_leases(ExtendLeasesRequest) -> ExtendLeasesResponse;
+    queues.create_queue(CreateQueueRequest) -> CreateQueueResponse;
+    queues.update_queue(UpdateQueueRequest) -> UpdateQueueResponse;
+    queues.cancel_items(CancelItemsRequest) -> CancelItemsResponse;
+    queues.move_items(MoveItemsRequest) -> MoveItemsResponse;
+    queues.purge_items(PurgeItemsRequest) -> PurgeItemsResponse;
+    queues.list_items(ListItemsRequest) -> ListItemsResponse;
+    queues.get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
     queues.get_queue(GetQueueRequest) -> GetQueueResponse;
     queues.list_queues(ListQueuesRequest) -> ListQueuesResponse;
     documents.push_update(PushUpdateRequest) -> PushUpdateResponse;
@@ -137,6 +146,7 @@ macro_rules! streams {
 }
 
 streams! {
+    consume_items(ConsumeItemsRequest);
     open_document(OpenDocumentRequest);
     follow_messages(FollowMessagesRequest);
     receive_ephemeral(ReceiveEphemeralRequest);

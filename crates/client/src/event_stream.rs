@@ -187,11 +187,14 @@ streams! {
     OpenDocumentRequest: documents.open_document -> OpenDocumentResponse, open_document_response,
         resumed |request, revision| (request.after_revision, request.create) = (revision, Some(false));
     WatchParticipantsRequest: participants.watch_participants -> WatchParticipantsResponse, watch_participants_response;
+    ConsumeItemsRequest: queues.consume_items -> ConsumeItemsResponse, consume_items_response;
     ReceiveEphemeralRequest: messages.receive_ephemeral -> ReceiveEphemeralResponse, receive_ephemeral_response;
 }
 
 impl Resumable for FollowMessagesRequest {}
 impl Resumable for WatchRoomRequest {}
 impl Resumable for OpenDocumentRequest {}
+/// Begins again with what the consumer holds, so a delivery may come twice, with the same attempt.
+impl Resumable for ConsumeItemsRequest {}
 /// Begins again with a snapshot.
 impl Resumable for WatchParticipantsRequest {}

@@ -122,12 +122,28 @@ requests! {
     /// Durable.
     ack_deliveries: Durable AckDeliveries(AckDeliveriesRequest) -> AckDeliveriesResponse;
     /// Durable.
+    nack_deliveries: Durable NackDeliveries(NackDeliveriesRequest) -> NackDeliveriesResponse;
+    /// Durable.
+    extend_leases: Durable ExtendLeases(ExtendLeasesRequest) -> ExtendLeasesResponse;
+    /// Durable.
+    create_queue: Durable CreateQueue(CreateQueueRequest) -> CreateQueueResponse;
+    /// Durable.
+    update_queue: Durable UpdateQueue(UpdateQueueRequest) -> UpdateQueueResponse;
+    /// Durable.
+    cancel_items: Durable CancelItems(CancelItemsRequest) -> CancelItemsResponse;
+    /// Durable.
+    move_items: Durable MoveItems(MoveItemsRequest) -> MoveItemsResponse;
+    /// Durable.
+    purge_items: Durable PurgeItems(PurgeItemsRequest) -> PurgeItemsResponse;
+    /// Durable.
     update_room: Durable UpdateRoom(UpdateRoomRequest) -> UpdateRoomResponse;
     /// Sent again after a loss, it returns the deliveries that it took the first time while they are leased.
     receive_items: Transient ReceiveItems(ReceiveItemsRequest) -> ReceiveItemsResponse;
     get_room: Transient GetRoom(GetRoomRequest) -> GetRoomResponse;
     get_queue: Transient GetQueue(GetQueueRequest) -> GetQueueResponse;
     list_queues: Transient ListQueues(ListQueuesRequest) -> ListQueuesResponse;
+    list_items: Transient ListItems(ListItemsRequest) -> ListItemsResponse;
+    get_queue_stats: Transient GetQueueStats(GetQueueStatsRequest) -> GetQueueStatsResponse;
     /// Durable.
     push_update: Durable PushUpdate(PushUpdateRequest) -> PushUpdateResponse;
     /// Durable.

@@ -38,7 +38,7 @@ pub enum Resume {
 pub const NO_CREATE: [u8; 2] = [4 << 3, 0];
 
 /// Path of each method of `conclave.v1`.
-const METHODS: [(&str, Forward); 27] = [
+const METHODS: [(&str, Forward); 37] = [
     ("/conclave.v1.DocumentService/OpenDocument", Forward::Stream(Resume::AfterRevisionIfThere)),
     ("/conclave.v1.DocumentService/PushUpdate", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.DocumentService/DescribeDocument", Forward::Read),
@@ -54,9 +54,19 @@ const METHODS: [(&str, Forward); 27] = [
     ("/conclave.v1.ParticipantService/DetachParticipant", Forward::Ephemeral),
     ("/conclave.v1.ParticipantService/ListParticipants", Forward::Read),
     ("/conclave.v1.ParticipantService/WatchParticipants", Forward::Stream(Resume::Anew)),
+    ("/conclave.v1.QueueService/CreateQueue", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.QueueService/UpdateQueue", Forward::Write { request_id_field: 3 }),
     ("/conclave.v1.QueueService/SendItems", Forward::Write { request_id_field: 4 }),
     ("/conclave.v1.QueueService/ReceiveItems", Forward::Write { request_id_field: 7 }),
     ("/conclave.v1.QueueService/AckDeliveries", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.QueueService/ConsumeItems", Forward::Stream(Resume::Anew)),
+    ("/conclave.v1.QueueService/NackDeliveries", Forward::Write { request_id_field: 6 }),
+    ("/conclave.v1.QueueService/ExtendLeases", Forward::Write { request_id_field: 4 }),
+    ("/conclave.v1.QueueService/CancelItems", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.QueueService/MoveItems", Forward::Write { request_id_field: 4 }),
+    ("/conclave.v1.QueueService/PurgeItems", Forward::Write { request_id_field: 3 }),
+    ("/conclave.v1.QueueService/ListItems", Forward::Read),
+    ("/conclave.v1.QueueService/GetQueueStats", Forward::Read),
     ("/conclave.v1.QueueService/GetQueue", Forward::Read),
     ("/conclave.v1.QueueService/ListQueues", Forward::Read),
     ("/conclave.v1.RoomService/GetRoom", Forward::Read),

@@ -2,21 +2,22 @@
 //!
 //! One function for each request, used by the unary method and by the session frame alike.
 
+pub mod queues;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use conclave_proto::items::{check_request_id, encode_items};
+use conclave_proto::items::check_request_id;
 use conclave_proto::v1;
-use conclave_room::{MessageRetention, Operation, Receiver};
+use conclave_room::{MessageRetention, Operation};
+use conclave_types::RoomUid;
 use conclave_types::limits::{
-    DEFAULT_LEASE_MS, DEFAULT_PAGE_SIZE, LEASE_RANGE_MS, LOG_AGE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES,
-    MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LOG_BYTES_RANGE, MAX_MESSAGES_RANGE, MAX_PAGE_SIZE, MAX_RECEIVE_WAIT_MS,
+    DEFAULT_PAGE_SIZE, LOG_AGE_RANGE_MS, MAX_BATCH_ITEMS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS,
+    MAX_LOG_BYTES_RANGE, MAX_MESSAGES_RANGE, MAX_PAGE_SIZE,
 };
-use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid};
 
 use crate::faults::Fault;
-use crate::receive::Receive;
 
 /// Metadata or annotations: few entries, short keys, bounded values.
 pub fn labels(field: &'static str, labels: &BTreeMap<String, String>) -> Result<(), Fault> {
@@ -104,68 +105,6 @@ fn message_retention(asked: v1::MessageRetention) -> Result<MessageRetention, Fa
         return Err(Fault::field_invalid("message_retention.max_age", "must be 1 minute to 10 years"));
     }
     Ok(MessageRetention { max_messages, max_bytes, max_age_ms })
-}
-
-pub fn send_items(
-    room: RoomUid,
-    queue: QueueName,
-    sender: ParticipantName,
-    request: v1::SendItemsRequest,
-) -> Result<Operation, Fault> {
-    let items = encode_items(&request.items)?;
-    Ok(Operation::SendItems { room, queue, create: request.create.unwrap_or(true), sender, items })
-}
-
-pub fn ack_deliveries(room: RoomUid, queue: QueueName, request: v1::AckDeliveriesRequest) -> Result<Operation, Fault> {
-    batch_size("deliveries", request.deliveries.len())?;
-    let deliveries = request.deliveries.iter();
-    let deliveries = deliveries.map(|id| DeliveryId { item: id.item, attempt: id.attempt }).collect();
-    Ok(Operation::AckDeliveries { room, queue, deliveries })
-}
-
-/// `receiver` names the call, so that the same call sent again gets the same deliveries.
-pub fn receive_items(
-    room: RoomUid,
-    queue: QueueName,
-    participant: ParticipantName,
-    receiver: Receiver,
-    again: bool,
-    request: v1::ReceiveItemsRequest,
-) -> Result<Receive, Fault> {
-    let max_items = request.max_items.max(1);
-    batch_size("max_items", max_items as usize)?;
-    let lease_ms = match request.lease {
-        None => DEFAULT_LEASE_MS,
-        Some(lease) => milliseconds("lease", lease)?,
-    };
-    if !LEASE_RANGE_MS.contains(&lease_ms) {
-        return Err(Fault::field_invalid("lease", "must be 1 second to 12 hours"));
-    }
-    let wait_ms = request.wait.map_or(Ok(0), |wait| milliseconds("wait", wait))?;
-    if wait_ms > MAX_RECEIVE_WAIT_MS {
-        return Err(Fault::field_invalid("wait", "must be 0 to 60 seconds"));
-    }
-    let consumer = match request.consumer.is_empty() {
-        true => participant.as_str().to_owned(),
-        false => request
-            .consumer
-            .parse::<ParticipantName>()
-            .map_err(|error| Fault::name_invalid(&error))?
-            .as_str()
-            .to_owned(),
-    };
-    Ok(Receive {
-        room,
-        queue,
-        create: request.create.unwrap_or(true),
-        max_items,
-        lease_ms,
-        wait: Duration::from_millis(wait_ms),
-        consumer,
-        participant,
-        receiver,
-        again,
-    })
 }
 
 /// A page's size: the default for 0.

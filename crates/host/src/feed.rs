@@ -30,9 +30,10 @@ use std::sync::Arc;
 use conclave_auth::Claims;
 use conclave_proto::events::EventBatch;
 use conclave_proto::v1;
-use conclave_types::{Clocks, DocumentPath, Revision, RoomName, RoomUid};
+use conclave_types::{Clocks, DocumentPath, QueueName, Revision, RoomName, RoomUid};
 use tokio::sync::Notify;
 
+use crate::consume::{Consume, Deliveries};
 use crate::faults::{self, Fault};
 use crate::hub::{Channel, Listener, Listening, Published};
 use crate::leadership::Leading;
@@ -67,6 +68,8 @@ pub enum Subject {
         vector: Clocks,
         create: bool,
     },
+    /// Deliveries of a queue, for one of its consumers.
+    Deliveries(Consume),
 }
 
 /// Where a feed is, and whose it is.
@@ -108,6 +111,7 @@ enum Kind {
     Ephemeral(ephemeral::EphemeralFeed),
     Participants(participants::ParticipantsFeed),
     Document(Box<document::DocumentFeed>),
+    Deliveries(Deliveries),
 }
 
 /// Opens a feed for all after a revision. `wake` is notified whenever [`Feed::next`] may have something again.
@@ -149,6 +153,14 @@ pub async fn open_in_turn(
             at.cursor_is_known(after).await?;
             Kind::Document(Box::new(document::DocumentFeed::open(at, path, vector, create, after, wake, turns).await?))
         }
+        Subject::Deliveries(asked) => {
+            scope::queue_receive(&at.claims, &asked.queue)?;
+            at.cursor_is_known(Revision(0)).await?;
+            if !asked.create {
+                at.queue_is_there(&asked.queue)?;
+            }
+            Kind::Deliveries(Deliveries::begin(at, asked, wake))
+        }
     };
     Ok(Feed { live: false, kind })
 }
@@ -162,6 +174,8 @@ impl Feed {
             Kind::Ephemeral(feed) => feed.next(),
             Kind::Participants(feed) => feed.next(),
             Kind::Document(feed) => feed.next(),
+            // No history of the room: nothing waits for it.
+            Kind::Deliveries(feed) => return feed.next(),
         }?;
         self.live |= matches!(&next, Some(Element { body: ElementBody::Live(_), .. }));
         Ok(next)
@@ -181,6 +195,7 @@ impl Feed {
             Kind::Ephemeral(feed) => feed.is_pending(),
             Kind::Participants(feed) => feed.is_pending(),
             Kind::Document(feed) => feed.is_pending(),
+            Kind::Deliveries(feed) => feed.is_pending(),
         }
     }
 
@@ -189,7 +204,16 @@ impl Feed {
     pub fn is_behind(&self) -> bool {
         match &self.kind {
             Kind::Document(feed) => feed.is_behind(),
-            Kind::Room(_) | Kind::Messages(_) | Kind::Ephemeral(_) | Kind::Participants(_) => false,
+            Kind::Room(_) | Kind::Messages(_) | Kind::Ephemeral(_) | Kind::Participants(_) | Kind::Deliveries(_) => {
+                false
+            }
+        }
+    }
+
+    /// Widens the window of a consumer; means nothing to other feeds, whose pace is the stream's.
+    pub fn credit(&self, events: u32) {
+        if let Kind::Deliveries(feed) = &self.kind {
+            feed.widen(events);
         }
     }
 }
@@ -208,6 +232,14 @@ impl FeedPlace {
         revision.map_err(crate::shard::broken)?.ok_or_else(|| faults::room_not_found(&self.room_name))
     }
 
+    fn queue_is_there(&self, queue: &QueueName) -> Result<(), Fault> {
+        let found = conclave_room::read::queue(&self.shard.tables(), self.shard.group_id(), self.room, queue);
+        match found.map_err(crate::shard::broken)? {
+            Some(_) => Ok(()),
+            None => Err(conclave_room::Refusal::QueueNotFound.into()),
+        }
+    }
+
     fn join(&self, channel: Channel, wake: &Arc<Notify>) -> Listening {
         self.leading.hub.join(self.room, channel, self.listener, wake.clone())
     }
@@ -223,7 +255,7 @@ impl FeedPlace {
 }
 
 impl Element {
-    fn live(revision: Revision, state_vector: bytes::Bytes) -> Element {
+    pub fn live(revision: Revision, state_vector: bytes::Bytes) -> Element {
         let live = v1::Live { revision: revision.0, state_vector };
         Element { revision: revision.0, body: ElementBody::Live(live) }
     }
@@ -238,7 +270,7 @@ impl Element {
         Element { revision: cursor.0, body: ElementBody::Gap(gap) }
     }
 
-    fn events(cursor: Revision, batch: EventBatch) -> Element {
+    pub fn events(cursor: Revision, batch: EventBatch) -> Element {
         Element { revision: cursor.0, body: ElementBody::Events(batch) }
     }
 }

@@ -82,6 +82,7 @@ impl Leading {
         for effect in effects {
             match effect {
                 Effect::QueueReady { room, queue } => self.waiters.wake_one(room, &queue),
+                Effect::ConsumerFreed { room, queue, consumer } => self.waiters.wake_consumer(room, queue, consumer),
                 Effect::Changed(change) => changed.push(change),
                 Effect::SessionAttached { session, attachment, .. } => self.streams.supersede(session, attachment),
                 Effect::RoomDeleted { room } => {

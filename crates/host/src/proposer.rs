@@ -204,8 +204,14 @@ fn answer(waiting: Vec<Waiting>, outcomes: Vec<Outcome>) {
 fn bytes_of(commands: &[Command]) -> usize {
     const REST: usize = 128;
     let body = |command: &Command| match &command.operation {
-        Operation::SendItems { items, .. } => items.iter().map(|item| item.len()).sum(),
-        Operation::AckDeliveries { deliveries, .. } => deliveries.len() * 16,
+        // What an item asks for is two short texts and a few numbers at most.
+        Operation::SendItems { items, options, .. } => {
+            items.iter().map(|item| item.len()).sum::<usize>() + options.len() * 64
+        }
+        Operation::AckDeliveries { deliveries, .. }
+        | Operation::NackDeliveries { deliveries, .. }
+        | Operation::ExtendLeases { deliveries, .. } => deliveries.len() * 16,
+        Operation::CancelItems { items, .. } => items.len() * 8,
         Operation::CreateRoom { metadata, annotations, .. } => labels(metadata) + labels(annotations),
         Operation::UpdateRoom { metadata, annotations, .. } => {
             metadata.as_ref().map_or(0, labels) + annotations.as_ref().map_or(0, labels)
@@ -220,6 +226,9 @@ fn bytes_of(commands: &[Command]) -> usize {
         Operation::DeleteRoom { .. }
         | Operation::AttachSession { .. }
         | Operation::LeaseItems { .. }
+        | Operation::ConfigureQueue { .. }
+        | Operation::MoveItems { .. }
+        | Operation::PurgeItems { .. }
         | Operation::Advance(_) => 0,
     };
     commands.iter().map(|command| body(command) + REST).sum()

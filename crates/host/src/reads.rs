@@ -1,17 +1,21 @@
 //! Reads: each makes sure that it is fresh enough, then reads the tables.
 
+mod queues;
+
 use std::sync::Arc;
 
 use conclave_proto::page::RoomsPage;
 use conclave_proto::time::{duration_of_ms, timestamp};
 use conclave_proto::v1;
 use conclave_proto::v1::server_frame::Body;
-use conclave_room::{MessageRetention, QueueView, RoomRecord, RoomState};
-use conclave_types::{ProjectId, QueueName, RoomName, RoomUid};
+use conclave_room::{MessageRetention, RoomRecord, RoomState};
+use conclave_types::{ProjectId, RoomName, RoomUid};
 
 use crate::admit;
 use crate::faults::{self, Fault};
 use crate::shard::{Shard, broken};
+
+pub use queues::{get_queue, get_queue_stats, list_items, list_queues, queue_now};
 
 /// The room that a read is about.
 #[derive(Debug, Clone)]
@@ -25,43 +29,6 @@ pub async fn get_room(shard: Arc<Shard>, at: InRoom, request: v1::GetRoomRequest
     let record = shard.room(at.uid)?.ok_or_else(|| faults::room_not_found(&at.name))?;
     let revision = record.revision.0;
     Ok(Body::GetRoom(v1::GetRoomResponse { room: Some(room(&record)), revision }))
-}
-
-pub async fn get_queue(
-    shard: Arc<Shard>,
-    at: InRoom,
-    name: QueueName,
-    request: v1::GetQueueRequest,
-) -> Result<Body, Fault> {
-    shard.ready_to_read(request.consistency).await?;
-    let view = conclave_room::read::queue(&shard.tables(), shard.group_id(), at.uid, &name).map_err(broken)?;
-    let view = view.ok_or_else(|| Fault::from(conclave_room::Refusal::QueueNotFound))?;
-    let revision = shard.room_revision(at.uid)?.0;
-    Ok(Body::GetQueue(v1::GetQueueResponse { queue: Some(queue(&at.name, &view)), revision }))
-}
-
-pub async fn list_queues(shard: Arc<Shard>, at: InRoom, request: v1::ListQueuesRequest) -> Result<Body, Fault> {
-    shard.ready_to_read(request.consistency).await?;
-    let after = match request.page_token.as_str() {
-        "" => None,
-        token => Some(
-            token
-                .parse::<QueueName>()
-                .map_err(|_| Fault::field_invalid("page_token", "is not one that a list returned"))?,
-        ),
-    };
-    let size = admit::page_size(request.page_size)?;
-    let mut views =
-        conclave_room::read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1).map_err(broken)?;
-    let more = views.len() > size;
-    views.truncate(size);
-    let next_page_token = match views.last() {
-        Some(last) if more => last.name.to_string(),
-        _ => String::new(),
-    };
-    let queues = views.iter().map(|view| queue(&at.name, view)).collect();
-    let revision = shard.room_revision(at.uid)?.0;
-    Ok(Body::ListQueues(v1::ListQueuesResponse { queues, next_page_token, revision }))
 }
 
 /// One shard's part of a project's rooms. The next page is in the next shard when this one has no more.
@@ -115,15 +82,5 @@ fn retention(retention: &MessageRetention) -> v1::MessageRetention {
         max_messages: retention.max_messages,
         max_bytes: retention.max_bytes,
         max_age: retention.max_age_ms.map(duration_of_ms),
-    }
-}
-
-fn queue(room: &RoomName, view: &QueueView) -> v1::Queue {
-    v1::Queue {
-        name: format!("rooms/{room}/queues/{}", view.name),
-        create_time: Some(timestamp(view.create_time)),
-        ready_count: view.ready,
-        leased_count: view.leased,
-        size: view.ready + view.leased,
     }
 }

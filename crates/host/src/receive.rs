@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::faults::{self, Fault};
 use crate::leadership::Leading;
+use crate::outlook::{Outlook, Taker};
 use crate::shard::Shard;
 use crate::waiters::Place;
 
@@ -30,6 +31,8 @@ pub struct Receive {
     pub receiver: Receiver,
     /// The receive was sent before: what it leased then is returned first.
     pub again: bool,
+    /// At most once: what is delivered is gone.
+    pub take: bool,
 }
 
 /// Runs a receive to its end: deliveries, an empty reply after the wait, or a fault.
@@ -40,23 +43,51 @@ pub async fn receive(
 ) -> Result<v1::ReceiveItemsResponse, Fault> {
     let until = Instant::now() + request.wait;
     let mut must_ask = request.again || matches!(request.receiver, Receiver::Request { .. });
+    let taker = request.taker();
     // Join before looking: a send in between wakes this receive.
     let mut place = leading.waiters.join(request.room, &request.queue);
     loop {
-        if must_ask || shard.may_have_ready(request.room, &request.queue)? {
+        let outlook = taker.outlook(shard)?;
+        if must_ask || outlook == Outlook::Some {
             let leased = lease(leading, &request).await?;
             if !leased.0.is_empty() {
-                tell_what_is_left(shard, &request, &mut place)?;
+                tell_what_is_left(shard, &taker, &mut place)?;
                 return response(leased, leading.time.stamp());
             }
             must_ask = false;
+        }
+        if outlook == Outlook::ConsumerIsFull {
+            // Not in the line: it would only pass on what others can use.
+            drop(place);
+            if !freed(shard, leading, &taker, until).await? {
+                let place = leading.waiters.join(request.room, &request.queue);
+                return empty(shard, leading, &request, &taker, place).await;
+            }
+            place = leading.waiters.join(request.room, &request.queue);
+            continue;
         }
         place.left_nothing();
         tokio::select! {
             biased;
             () = place.woken() => {}
             () = leading.ended.cancelled() => return Err(shard.not_leader()),
-            () = tokio::time::sleep_until(until) => return empty(shard, leading, &request, place).await,
+            () = tokio::time::sleep_until(until) => return empty(shard, leading, &request, &taker, place).await,
+        }
+    }
+}
+
+/// Waits until the taker's consumer holds less than it may, or the time is over. Returns whether it does.
+pub async fn freed(shard: &Shard, leading: &Leading, taker: &Taker, until: Instant) -> Result<bool, Fault> {
+    loop {
+        let mut full = leading.waiters.while_full(taker.room, &taker.queue, &taker.consumer);
+        if taker.outlook(shard)? != Outlook::ConsumerIsFull {
+            return Ok(true);
+        }
+        tokio::select! {
+            biased;
+            () = full.freed() => {}
+            () = leading.ended.cancelled() => return Err(shard.not_leader()),
+            () = tokio::time::sleep_until(until) => return Ok(false),
         }
     }
 }
@@ -67,25 +98,39 @@ async fn empty(
     shard: &Shard,
     leading: &Leading,
     request: &Receive,
+    taker: &Taker,
     mut place: Place<'_>,
 ) -> Result<v1::ReceiveItemsResponse, Fault> {
     shard.read_barrier().await?;
-    let leased = match shard.may_have_ready(request.room, &request.queue)? {
-        true => lease(leading, request).await?,
-        false => (Vec::new(), shard.room_revision(request.room)?),
+    let leased = match taker.outlook(shard)? {
+        Outlook::Some => lease(leading, request).await?,
+        Outlook::Nothing | Outlook::ConsumerIsFull => (Vec::new(), shard.room_revision(request.room)?),
     };
-    tell_what_is_left(shard, request, &mut place)?;
+    tell_what_is_left(shard, taker, &mut place)?;
     response(leased, leading.time.stamp())
 }
 
 /// The next in line is woken only if more is ready than was taken: who is woken for nothing may look again just after
 /// the one behind it took what came.
-fn tell_what_is_left(shard: &Shard, request: &Receive, place: &mut Place<'_>) -> Result<(), Fault> {
-    match shard.may_have_ready(request.room, &request.queue)? {
-        true => place.left_some(),
-        false => place.left_nothing(),
+pub fn tell_what_is_left(shard: &Shard, taker: &Taker, place: &mut Place<'_>) -> Result<(), Fault> {
+    match taker.outlook(shard)? {
+        // Full: others may not be.
+        Outlook::Some | Outlook::ConsumerIsFull => place.left_some(),
+        Outlook::Nothing => place.left_nothing(),
     }
     Ok(())
+}
+
+impl Receive {
+    fn taker(&self) -> Taker {
+        Taker {
+            room: self.room,
+            queue: self.queue.clone(),
+            consumer: self.consumer.clone(),
+            take: self.take,
+            window: 0,
+        }
+    }
 }
 
 async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredItem>, Revision), Fault> {
@@ -98,8 +143,19 @@ async fn lease(leading: &Leading, request: &Receive) -> Result<(Vec<DeliveredIte
         consumer: request.consumer.clone(),
         receiver: request.receiver.clone(),
         again: request.again,
+        take: request.take,
+        window: 0,
     };
-    let origin = Origin::Call { participant: request.participant.clone() };
+    propose_lease(leading, request.participant.clone(), operation).await
+}
+
+/// Proposes a lease and waits for what it brings.
+pub async fn propose_lease(
+    leading: &Leading,
+    participant: ParticipantName,
+    operation: Operation,
+) -> Result<(Vec<DeliveredItem>, Revision), Fault> {
+    let origin = Origin::Call { participant };
     match leading.proposer.propose_in_turn(Command { origin, operation }).await.map_err(faults::unproposed)? {
         Outcome::Leased { deliveries, revision } => {
             if !deliveries.is_empty() {

@@ -232,7 +232,10 @@ impl Session {
         match body {
             Asked::Ping(_) => self.send(frame(Sequence(0), 0, Body::Pong(v1::Pong {}))).await,
             Asked::Hello(_) => Err(Fault::hello_expected().into()),
-            Asked::Credit(_) => Ok(()),
+            Asked::Credit(credit) => {
+                self.subscriptions.credit(subscription, credit.events);
+                Ok(())
+            }
             Asked::Unsubscribe(_) => {
                 self.subscriptions.end(subscription);
                 Ok(())
@@ -300,11 +303,11 @@ impl Session {
     }
 
     async fn answer(&mut self, answers: replies::Answers) -> Result<(), End> {
-        let mut replies = Vec::with_capacity(answers.len());
+        let (at, mut replies) = (self.at.in_room(), Vec::with_capacity(answers.len()));
         for (sequence, answer) in answers {
             let reply = match answer {
                 Ok(Answer::Body(body)) => Ok(body),
-                Ok(Answer::Outcome(kind, outcome)) => replies::reply(&self.shard, self.at.room, kind, outcome)?,
+                Ok(Answer::Outcome(kind, outcome)) => replies::reply(&self.shard, &at, kind, outcome)?,
                 Ok(Answer::Opened(opened)) => {
                     self.answer_opened(sequence, opened).await?;
                     continue;

@@ -8,7 +8,7 @@ use conclave_proto::v1::Consistency;
 use conclave_raft::{BarrierError, Group, Leadership, PeerAddress, StateMachine, TransferError};
 use conclave_room::{RoomRecord, RoomState, TableError};
 use conclave_storage::{Engine, EngineView};
-use conclave_types::{Clock, GroupId, ProjectId, QueueName, Revision, RoomName, RoomUid, ShardId, Slot, Timestamp};
+use conclave_types::{Clock, GroupId, ProjectId, Revision, RoomName, RoomUid, ShardId, Slot, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -179,12 +179,6 @@ impl Shard {
     pub fn room_revision(&self, room: RoomUid) -> Result<Revision, Fault> {
         let revision = conclave_room::read::revision(&self.tables(), self.group_id(), room).map_err(broken)?;
         Ok(revision.unwrap_or_default())
-    }
-
-    /// Whether leasing from this queue could bring something, or must be asked because the queue is missing.
-    pub fn may_have_ready(&self, room: RoomUid, queue: &QueueName) -> Result<bool, Fault> {
-        let view = conclave_room::read::queue(&self.tables(), self.group_id(), room, queue).map_err(broken)?;
-        Ok(view.is_none_or(|view| view.ready > 0))
     }
 
     /// Hands leadership to another voter, if it is led here and one is ready.

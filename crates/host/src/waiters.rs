@@ -1,4 +1,5 @@
-//! Receives that wait for an item, first come first served, a line for each queue.
+//! Receives that wait for an item, first come first served, a line for each queue; and consumers that hold as much as
+//! they may, who wait outside until they hold less.
 //!
 //! Leader memory only: a waiter that is lost with its leader is asked again by the gateway. A waiter takes its place
 //! before its queue is looked at, so a send between look and wait cannot be missed. Waking is a hint; the one who is
@@ -8,11 +9,14 @@
 //! because its client went away, passes the wake on. And whoever was woken for nothing keeps its place.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use conclave_types::{QueueName, RoomUid};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, oneshot};
 
 /// By ticket: the lowest came first.
 type Waiting = BTreeMap<u64, oneshot::Sender<()>>;
@@ -21,7 +25,11 @@ type Waiting = BTreeMap<u64, oneshot::Sender<()>>;
 pub struct Waiters {
     queues: Mutex<HashMap<(RoomUid, QueueName), Waiting>>,
     next_ticket: AtomicU64,
+    full: Mutex<HashMap<ConsumerId, Arc<Notify>>>,
 }
+
+/// A consumer of a queue.
+type ConsumerId = (RoomUid, QueueName, String);
 
 impl Waiters {
     /// Takes a place at the end of a queue's line.
@@ -47,6 +55,28 @@ impl Waiters {
         }
     }
 
+    /// Receives and consumers that stand in a queue's line.
+    pub fn waiting(&self, room: RoomUid, queue: &QueueName) -> usize {
+        self.queues.lock().get(&(room, queue.clone())).map_or(0, BTreeMap::len)
+    }
+
+    /// Waits outside, from now on, until the consumer holds less.
+    pub fn while_full(&self, room: RoomUid, queue: &QueueName, consumer: &str) -> WhileFull<'_> {
+        let id = (room, queue.clone(), consumer.to_owned());
+        let notify = self.full.lock().entry(id.clone()).or_default().clone();
+        WhileFull { waiters: self, id, freed: Some(Box::pin(notify.clone().notified_owned())), notify: Some(notify) }
+    }
+
+    /// A consumer holds less: all its receives look again.
+    pub fn wake_consumer(&self, room: RoomUid, queue: QueueName, consumer: String) {
+        let full = self.full.lock();
+        if !full.is_empty()
+            && let Some(notify) = full.get(&(room, queue, consumer))
+        {
+            notify.notify_waiters();
+        }
+    }
+
     /// Wakes the first who still waits.
     pub fn wake_one(&self, room: RoomUid, queue: &QueueName) {
         let mut queues = self.queues.lock();
@@ -59,6 +89,33 @@ impl Waiters {
         }
         if waiting.is_empty() {
             queues.remove(&key);
+        }
+    }
+}
+
+/// A receive whose consumer is full. What frees it after this was made is not missed.
+pub struct WhileFull<'a> {
+    waiters: &'a Waiters,
+    id: ConsumerId,
+    freed: Option<Pin<Box<OwnedNotified>>>,
+    notify: Option<Arc<Notify>>,
+}
+
+impl WhileFull<'_> {
+    pub async fn freed(&mut self) {
+        if let Some(freed) = &mut self.freed {
+            freed.await;
+        }
+    }
+}
+
+impl Drop for WhileFull<'_> {
+    fn drop(&mut self) {
+        (self.freed, self.notify) = (None, None);
+        let mut full = self.waiters.full.lock();
+        // The last one leaves nothing behind.
+        if full.get(&self.id).is_some_and(|notify| Arc::strong_count(notify) == 1) {
+            full.remove(&self.id);
         }
     }
 }
@@ -190,6 +247,22 @@ mod tests {
         first.left_some();
         drop(first);
         assert!(is_woken(&mut second));
+    }
+
+    #[test]
+    fn who_is_full_is_woken_when_its_consumer_holds_less() {
+        let waiters = Waiters::default();
+        let mut full = waiters.while_full(room(), &queue(), "worker");
+        assert!(full.freed().now_or_never().is_none());
+        waiters.wake_consumer(room(), queue(), "another".into());
+        assert!(full.freed().now_or_never().is_none());
+        waiters.wake_consumer(room(), queue(), "worker".into());
+        assert!(full.freed().now_or_never().is_some());
+        drop(full);
+        assert!(waiters.full.lock().is_empty(), "nothing is kept for who is gone");
+        let mut early = waiters.while_full(room(), &queue(), "worker");
+        waiters.wake_consumer(room(), queue(), "worker".into());
+        assert!(early.freed().now_or_never().is_some(), "what came between the look and the wait is not missed");
     }
 
     #[test]

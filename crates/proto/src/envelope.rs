@@ -36,6 +36,13 @@ pub mod body {
     pub const POST_MESSAGE: u32 = 24;
     pub const RENAME_DOCUMENT: u32 = 25;
     pub const DELETE_DOCUMENT: u32 = 26;
+    pub const NACK_DELIVERIES: u32 = 27;
+    pub const EXTEND_LEASES: u32 = 28;
+    pub const CREATE_QUEUE: u32 = 29;
+    pub const UPDATE_QUEUE: u32 = 30;
+    pub const CANCEL_ITEMS: u32 = 31;
+    pub const MOVE_ITEMS: u32 = 32;
+    pub const PURGE_ITEMS: u32 = 33;
 
     pub const GET_ROOM: u32 = 60;
     pub const RECEIVE_ITEMS: u32 = 61;
@@ -48,6 +55,8 @@ pub mod body {
     pub const ATTACH_PARTICIPANT: u32 = 68;
     pub const DETACH_PARTICIPANT: u32 = 69;
     pub const LIST_PARTICIPANTS: u32 = 70;
+    pub const LIST_ITEMS: u32 = 71;
+    pub const GET_QUEUE_STATS: u32 = 72;
 
     /// Numbers below belong to the envelope.
     pub(super) const FIRST: u32 = 10;
@@ -169,18 +178,47 @@ pub fn resubscribe(frame: &[u8], after_revision: u64) -> Result<Vec<u8>, Malform
     if after_revision == 0 {
         return Ok(again);
     }
-    let subscribe = with_after_revision(subscribe, after_revision);
-    let mut changed = Vec::with_capacity(again.len() + subscribe.len());
-    let mut fields = Fields::of(&again);
+    replace_subscribe(&again, &with_after_revision(subscribe, after_revision))
+}
+
+/// `Credit.events`, and the field of `Subscribe` that remembers them.
+const CREDIT_EVENTS: u32 = 1;
+const CREDIT: u32 = 9;
+
+/// A client's `Subscribe` frame with what a `Credit` frame adds to it.
+pub fn with_credit(frame: &[u8], credit: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let subscribe = ClientEnvelope::peek(frame)?.subscribe().ok_or(Malformed("the frame does not subscribe"))?;
+    let number = |message: &[u8], wanted: u32| -> Result<u64, Malformed> {
+        let mut number = 0;
+        for field in Fields::of(message) {
+            if let (field, value) = field?
+                && field == wanted
+            {
+                number = value.uint()?;
+            }
+        }
+        Ok(number)
+    };
+    // More than any window is as good as all of it, and stays a number of 32 bits.
+    let events = number(subscribe, CREDIT)?.saturating_add(number(credit, CREDIT_EVENTS)?).min(u32::MAX.into());
+    let mut changed = subscribe.to_vec();
+    encode_key(CREDIT, WireType::Varint, &mut changed);
+    encode_varint(events, &mut changed);
+    replace_subscribe(frame, &changed)
+}
+
+fn replace_subscribe(frame: &[u8], subscribe: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut changed = Vec::with_capacity(frame.len() + subscribe.len());
+    let mut fields = Fields::of(frame);
     let mut from = 0;
     while let Some(field) = fields.next() {
-        let to = again.len() - fields.remaining();
+        let to = frame.len() - fields.remaining();
         if field?.0 == body::SUBSCRIBE {
             encode_key(body::SUBSCRIBE, WireType::LengthDelimited, &mut changed);
             encode_varint(subscribe.len() as u64, &mut changed);
-            changed.extend_from_slice(&subscribe);
+            changed.extend_from_slice(subscribe);
         } else {
-            changed.extend_from_slice(&again[from..to]);
+            changed.extend_from_slice(&frame[from..to]);
         }
         from = to;
     }
@@ -280,6 +318,19 @@ mod tests {
         bytes.windows(part.len()).any(|window| window == part)
     }
 
+    #[test]
+    fn credit_is_remembered_in_the_subscription() {
+        let subscribe = v1::Subscribe { resource: "rooms/a/queues/b".into(), window: 5, ..Default::default() };
+        let body = Some(client_frame::Body::Subscribe(subscribe.clone()));
+        let mut frame = v1::ClientFrame { subscription: 3, body, ..Default::default() }.encode_to_vec();
+        for _ in 0..2 {
+            frame = with_credit(&frame, &v1::Credit { events: 7 }.encode_to_vec()).expect("a subscription");
+        }
+        let again = v1::ClientFrame::decode(&frame[..]).expect("a frame");
+        let expected = client_frame::Body::Subscribe(v1::Subscribe { credit: 14, ..subscribe });
+        assert_eq!((again.subscription, again.body), (3, Some(expected)));
+    }
+
     proptest! {
         #[test]
         fn a_subscription_goes_on_where_it_was(first: u64, after_revision: u64, state_vector: Vec<u8>, topics: bool) {
@@ -289,6 +340,7 @@ mod tests {
                 state_vector: state_vector.into(),
                 create: Some(false),
                 topics: if topics { vec![v1::Topic::Queues.into()] } else { vec![] },
+                ..Default::default()
             };
             // A later version's fields, in the subscription and behind it.
             let mut inner = subscribe.encode_to_vec();
@@ -359,8 +411,8 @@ mod tests {
 
         #[test]
         fn a_peeked_answer_is_the_answer(reply_to: u64, revision: u64, first_item: u64) {
-            let response = v1::SendItemsResponse { first_item, revision };
-            let body = Some(server_frame::Body::SendItems(response));
+            let response = v1::SendItemsResponse { first_item, revision, duplicates: vec![] };
+            let body = Some(server_frame::Body::SendItems(response.clone()));
             let frame = v1::ServerFrame { reply_to, revision, subscription: 0, body }.encode_to_vec();
             let seen = ServerEnvelope::peek(&frame).expect("a frame");
             prop_assert_eq!((seen.reply_to, seen.revision), (reply_to, revision));

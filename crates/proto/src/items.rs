@@ -4,10 +4,12 @@
 //! request and checks their limits without copying a body; fields of a later version stay in the bytes.
 
 use bytes::Bytes;
-use conclave_room::DeliveredItem;
+use conclave_room::read::{ItemPlace, ItemView};
+use conclave_room::{DeadLetter, DeadReason, DeliveredItem, Failure, FailureKind, ItemOptions, NotBefore};
 use conclave_types::Timestamp;
 use conclave_types::limits::{
-    MAX_BATCH_ITEMS, MAX_ITEM_BYTES, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_REQUEST_ID_BYTES,
+    MAX_BATCH_ITEMS, MAX_GROUP_BYTES, MAX_ITEM_BYTES, MAX_ITEM_TIME_MS, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES,
+    MAX_LABELS, MAX_MESSAGE_ID_BYTES, MAX_PRIORITY, MAX_REQUEST_ID_BYTES,
 };
 use prost::Message;
 
@@ -69,6 +71,45 @@ pub fn encode_items(items: &[v1::NewItem]) -> Result<Vec<Bytes>, ApiError> {
     items.iter().enumerate().map(encode).collect()
 }
 
+/// What an item asks for beside being delivered; none for one that asks for nothing. `index` names it in the error, and
+/// `now` is the room's clock, by which a moment may be too far away.
+pub fn item_options(item: &v1::NewItem, index: usize, now: Timestamp) -> Result<Option<ItemOptions>, ApiError> {
+    let name = |field: &str| format!("items[{index}].{field}");
+    let invalid = |field: &str, rule: &str| ApiError::field_invalid(&name(field), rule);
+    let ms = |field: &str, duration: Option<&prost_types::Duration>| match duration.map(time::ms_of_duration) {
+        None => Ok(None),
+        Some(Some(ms)) if ms <= MAX_ITEM_TIME_MS => Ok(Some(ms)),
+        Some(_) => Err(invalid(field, "must be 0 to 366 days")),
+    };
+    let priority = u8::try_from(item.priority).ok().filter(|priority| u32::from(*priority) <= MAX_PRIORITY);
+    let priority = priority.ok_or_else(|| invalid("priority", "must be 0 to 9"))?;
+    check(item.group.len(), MAX_GROUP_BYTES, || name("group"))?;
+    check(item.message_id.len(), MAX_MESSAGE_ID_BYTES, || name("message_id"))?;
+
+    let delay = ms("delay", item.delay.as_ref())?;
+    let not_before = match (delay, &item.deliver_at) {
+        (Some(_), Some(_)) => return Err(invalid("deliver_at", "must not be set beside delay")),
+        (None | Some(0), None) => NotBefore::Now,
+        (Some(ms), None) => NotBefore::After(ms),
+        (None, Some(at)) => {
+            let at = time::timestamp_of(at).filter(|at| at.since_ms(now) <= MAX_ITEM_TIME_MS);
+            NotBefore::At(at.ok_or_else(|| invalid("deliver_at", "must be a moment of the next 366 days, or a past one"))?)
+        }
+    };
+    if !item.group.is_empty() && not_before != NotBefore::Now {
+        let field = if delay.is_some() { "delay" } else { "deliver_at" };
+        return Err(invalid(field, "must not be set on an item of a group: its turn is when the one before is settled"));
+    }
+    let ttl_ms = ms("time_to_live", item.time_to_live.as_ref())?;
+    if ttl_ms == Some(0) {
+        return Err(invalid("time_to_live", "must be 1 millisecond to 366 days"));
+    }
+    let given = |text: &str| (!text.is_empty()).then(|| Bytes::copy_from_slice(text.as_bytes()));
+    let (group, message_id) = (given(&item.group), given(&item.message_id));
+    let options = ItemOptions { priority, not_before, ttl_ms, group, message_id };
+    Ok((options != ItemOptions::default()).then_some(options))
+}
+
 /// A `request_id` is absent (empty) or at most 64 bytes.
 pub fn check_request_id(request_id: &str) -> Result<(), ApiError> {
     at_most("request_id", MAX_REQUEST_ID_BYTES, request_id.len())
@@ -86,7 +127,72 @@ pub fn delivery(item: DeliveredItem, clock: Timestamp) -> Result<v1::Delivery, M
         sender: item.sender.to_string(),
         revision: item.revision.0,
         lease_remaining: Some(time::duration_of_ms(item.deadline.since_ms(clock))),
+        priority: item.priority.into(),
+        group: text(item.group)?,
+        message_id: sent.message_id,
+        dead_letter: item.dead.map(dead_letter).transpose()?,
     })
+}
+
+/// An item where it stands, for one who looks at it.
+pub fn queue_item(view: ItemView) -> Result<v1::QueueItem, Malformed> {
+    let state = match view.place {
+        ItemPlace::Ready => v1::ItemState::Ready,
+        ItemPlace::InFlight => v1::ItemState::Leased,
+        ItemPlace::Delayed => v1::ItemState::Delayed,
+        ItemPlace::Grouped => v1::ItemState::Grouped,
+    };
+    let content = v1::NewItem::decode(view.item).map_err(|_| Malformed("a stored item is not readable"))?;
+    let (consumer, lease_end) = view.held.unzip();
+    Ok(v1::QueueItem {
+        item: view.number,
+        state: state.into(),
+        content: Some(content),
+        send_time: Some(time::timestamp(view.send_time)),
+        sender: view.sender.to_string(),
+        revision: view.revision.0,
+        attempts: view.attempts,
+        ready_time: view.due.map(time::timestamp),
+        expire_time: view.expires.map(time::timestamp),
+        consumer: consumer.unwrap_or_default(),
+        lease_end_time: lease_end.map(time::timestamp),
+        dead_letter: view.dead.map(dead_letter).transpose()?,
+    })
+}
+
+fn dead_letter(dead: DeadLetter) -> Result<v1::DeadLetter, Malformed> {
+    let reason = match dead.reason {
+        DeadReason::TooManyAttempts => v1::dead_letter::Reason::TooManyAttempts,
+        DeadReason::Rejected => v1::dead_letter::Reason::Rejected,
+    };
+    let failure = |failure: Failure| {
+        let kind = match failure.kind {
+            FailureKind::LeaseEnded => v1::failed_delivery::Kind::LeaseEnded,
+            FailureKind::Nacked => v1::failed_delivery::Kind::Nacked,
+            FailureKind::Rejected => v1::failed_delivery::Kind::Rejected,
+        };
+        v1::FailedDelivery {
+            attempt: failure.attempt,
+            consumer: failure.consumer,
+            time: Some(time::timestamp(failure.time)),
+            kind: kind.into(),
+            reason: failure.reason,
+        }
+    };
+    Ok(v1::DeadLetter {
+        queue: dead.queue.to_string(),
+        item: dead.item,
+        time: Some(time::timestamp(dead.time)),
+        reason: reason.into(),
+        attempts: dead.attempts,
+        group: text(dead.group)?,
+        failures: dead.failures.into_iter().map(failure).collect(),
+    })
+}
+
+/// A group, which was text when it was sent.
+fn text(group: Option<Bytes>) -> Result<String, Malformed> {
+    String::from_utf8(group.unwrap_or_default().into()).map_err(|_| Malformed("a stored group is not readable"))
 }
 
 fn check_count(count: usize) -> Result<(), ApiError> {
@@ -252,6 +358,9 @@ mod tests {
             send_time: Timestamp(1_500),
             revision: Revision(9),
             deadline: Timestamp(31_500),
+            priority: 7,
+            group: Some(Bytes::from_static(b"g")),
+            dead: None,
         };
         let delivery = delivery(delivered, Timestamp(30_000)).expect("a readable item");
         assert_eq!((delivery.body, delivery.content_type.as_str()), (sent.body, "text/plain"));

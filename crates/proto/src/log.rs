@@ -14,11 +14,13 @@ mod decode;
 mod encode;
 
 /// The schema that this version writes. A new operation or field, or a change of what an entry means, is a new number.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// The oldest schema that this version reads.
 pub const OLDEST_SCHEMA: u32 = 1;
 /// The schema that brought documents, messages and the retention of a room's log.
 const SCHEMA_OF_DOCUMENTS: u32 = 2;
+/// The schema that brought what queues do beside sending, leasing and acknowledging.
+const SCHEMA_OF_QUEUES: u32 = 3;
 
 /// Why an entry was not understood. A replica that meets this stops its shard: skipping would make it diverge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

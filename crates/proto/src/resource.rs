@@ -45,6 +45,8 @@ pub enum SubscribedResource {
     Participants(RoomName),
     /// `rooms/{room}/documents/{path}`.
     Document(RoomName, DocumentPath),
+    /// `rooms/{room}/queues/{queue}`.
+    Queue(RoomName, QueueName),
 }
 
 /// Why a resource name was refused.
@@ -60,8 +62,8 @@ const ROOM_FORM: &str = "rooms/{room}";
 const QUEUE_FORM: &str = "rooms/{room}/queues/{queue}";
 const DOCUMENT_FORM: &str = "rooms/{room}/documents/{path}";
 const PARTICIPANT_FORM: &str = "rooms/{room}/participants/{participant}";
-const SUBSCRIBED_FORM: &str = "rooms/{room}, alone or followed by /messages, /ephemeral, /participants or \
-     /documents/{path}";
+const SUBSCRIBED_FORM: &str = "rooms/{room}, alone or followed by /messages, /ephemeral, /participants, \
+     /documents/{path} or /queues/{queue}";
 
 /// The room that a resource is or lies in: all that routing needs.
 pub fn room_of(resource: &str) -> Result<RoomName, ResourceError> {
@@ -116,10 +118,11 @@ impl FromStr for SubscribedResource {
             Some("messages") => Ok(SubscribedResource::Messages(room)),
             Some("ephemeral") => Ok(SubscribedResource::Ephemeral(room)),
             Some("participants") => Ok(SubscribedResource::Participants(room)),
-            Some(rest) => {
-                let path = rest.strip_prefix("documents/").ok_or(ResourceError::Form { expected: SUBSCRIBED_FORM })?;
-                Ok(SubscribedResource::Document(room, path.parse()?))
-            }
+            Some(rest) => match (rest.strip_prefix("documents/"), rest.strip_prefix("queues/")) {
+                (Some(path), _) => Ok(SubscribedResource::Document(room, path.parse()?)),
+                (None, Some(queue)) => Ok(SubscribedResource::Queue(room, queue.parse()?)),
+                (None, None) => Err(ResourceError::Form { expected: SUBSCRIBED_FORM }),
+            },
         }
     }
 }
@@ -132,7 +135,8 @@ impl SubscribedResource {
             | SubscribedResource::Messages(room)
             | SubscribedResource::Ephemeral(room)
             | SubscribedResource::Participants(room)
-            | SubscribedResource::Document(room, _) => room,
+            | SubscribedResource::Document(room, _)
+            | SubscribedResource::Queue(room, _) => room,
         }
     }
 }
@@ -189,6 +193,7 @@ impl fmt::Display for SubscribedResource {
             SubscribedResource::Ephemeral(room) => write!(f, "rooms/{room}/ephemeral"),
             SubscribedResource::Participants(room) => write!(f, "rooms/{room}/participants"),
             SubscribedResource::Document(room, path) => write!(f, "rooms/{room}/documents/{path}"),
+            SubscribedResource::Queue(room, queue) => write!(f, "rooms/{room}/queues/{queue}"),
         }
     }
 }

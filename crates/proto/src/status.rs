@@ -52,12 +52,19 @@ pub fn code_of(reason: ErrorReason) -> Code {
         | ErrorReason::QueueNotFound
         | ErrorReason::DocumentNotFound
         | ErrorReason::ParticipantNotFound => Code::NotFound,
-        ErrorReason::RoomExists | ErrorReason::DocumentExists | ErrorReason::ParticipantNameHeld => Code::AlreadyExists,
+        ErrorReason::RoomExists
+        | ErrorReason::QueueExists
+        | ErrorReason::DocumentExists
+        | ErrorReason::ParticipantNameHeld => Code::AlreadyExists,
         ErrorReason::EtagMismatch | ErrorReason::Superseded | ErrorReason::NotApplied | ErrorReason::StaleEpoch => {
             Code::Aborted
         }
-        ErrorReason::HelloExpected | ErrorReason::SessionExpired | ErrorReason::NeedSync => Code::FailedPrecondition,
+        ErrorReason::HelloExpected
+        | ErrorReason::SessionExpired
+        | ErrorReason::NeedSync
+        | ErrorReason::QueueClosed => Code::FailedPrecondition,
         ErrorReason::QueueLimit
+        | ErrorReason::QueueFull
         | ErrorReason::WindowExceeded
         | ErrorReason::SubscriptionLimit
         | ErrorReason::Overloaded
@@ -298,6 +305,10 @@ impl From<Refusal> for ApiError {
             Refusal::EtagMismatch => (ErrorReason::EtagMismatch, "the etag is not the room's present one: read again"),
             Refusal::QueueNotFound => (ErrorReason::QueueNotFound, "the queue does not exist"),
             Refusal::QueueLimit => (ErrorReason::QueueLimit, "the room holds as many queues as it may"),
+            Refusal::QueueExists => (ErrorReason::QueueExists, "a queue of this name exists: update it instead"),
+            Refusal::QueueClosed => (ErrorReason::QueueClosed, "the queue is closed and takes no items"),
+            Refusal::QueueFull => (ErrorReason::QueueFull, "the queue holds as many items or bytes as it may"),
+            Refusal::SameQueue => return ApiError::field_invalid("destination", "must be another queue"),
             Refusal::DeliveryUnknown { index } => {
                 let message = format!("deliveries[{index}] was never issued by this queue");
                 return ApiError::new(ErrorReason::DeliveryUnknown, message).with("index", index);

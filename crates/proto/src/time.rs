@@ -15,6 +15,13 @@ pub fn duration_of_ms(ms: u64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos }
 }
 
+/// The millisecond of a moment, the epoch for an earlier one; None for what is no moment.
+pub fn timestamp_of(time: &prost_types::Timestamp) -> Option<Timestamp> {
+    let nanos = u64::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let Ok(seconds) = u64::try_from(time.seconds) else { return Some(Timestamp(0)) };
+    Some(Timestamp(seconds.checked_mul(MS_PER_SECOND)?.checked_add(nanos / NANOS_PER_MS as u64)?))
+}
+
 /// Whole milliseconds, rounded up so that no wait becomes none; None for a negative or unrepresentable duration.
 pub fn ms_of_duration(duration: &prost_types::Duration) -> Option<u64> {
     let seconds = u64::try_from(duration.seconds).ok()?;

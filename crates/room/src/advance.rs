@@ -5,11 +5,12 @@
 //! A leader that is told of more proposes again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use conclave_types::{RoomUid, Timestamp};
+use conclave_types::{Revision, RoomUid, Timestamp};
 
 use crate::document::delete::forget_clocks;
-use crate::keys::{Due, QueueNumber};
+use crate::keys::Due;
 use crate::message::trim::trim;
 use crate::queue::expire as queue;
 use crate::room::purge::purge;
@@ -34,61 +35,74 @@ pub(crate) fn advance(state: &mut State<'_>, limit: u32) -> Result<Outcome, Tabl
     state.settle();
     let limit = limit.max(1) as usize;
     let mut budget = Budget(limit);
-    let mut changed: BTreeMap<RoomUid, Vec<QueueNumber>> = BTreeMap::new();
+    let mut revisions = Revisions::default();
     for (deadline, due) in state.due_now(limit)? {
         if budget.left() == 0 {
             break;
         }
-        if let Some((room, queue)) = handle(state, deadline, due, &mut budget)? {
-            changed.entry(room).or_default().push(queue);
-        }
-    }
-    for (room, queues) in changed {
-        let revision = state.next_revision(room)?;
-        for number in queues {
-            queue::changed(state, room, number, revision)?;
-        }
+        handle(state, deadline, due, &mut budget, &mut revisions)?;
     }
     let next = state.due_now(1)?.first().map(|(deadline, _)| *deadline);
     state.set_due_from(next.unwrap_or(state.clock().plus_ms(1)));
     Ok(Outcome::Advanced { more: next.is_some() })
 }
 
-/// Handles one due entry; returns the queue in which participants can see a change.
+/// What one `Advance` changes of a room is one revision of it.
+#[derive(Default)]
+struct Revisions(BTreeMap<RoomUid, Revision>);
+
+impl Revisions {
+    /// The revision that a change of the room belongs to. It counts once [`Self::use_up`] is called.
+    fn of(&self, state: &mut State<'_>, room: RoomUid) -> Result<Revision, TableError> {
+        match self.0.get(&room) {
+            Some(revision) => Ok(*revision),
+            None => Ok(state.room(room)?.map(|header| header.revision.next()).unwrap_or_default()),
+        }
+    }
+
+    fn use_up(&mut self, state: &mut State<'_>, room: RoomUid) -> Result<(), TableError> {
+        if let Entry::Vacant(unused) = self.0.entry(room) {
+            unused.insert(state.next_revision(room)?);
+        }
+        Ok(())
+    }
+}
+
+/// Handles one due entry.
 fn handle(
     state: &mut State<'_>,
     deadline: Timestamp,
     due: Due,
     budget: &mut Budget,
-) -> Result<Option<(RoomUid, QueueNumber)>, TableError> {
+    revisions: &mut Revisions,
+) -> Result<(), TableError> {
     match due {
-        Due::Purge(room) => purge(state, deadline, room, budget)?,
-        Due::Request(id) => request::forget(state, deadline, id, budget),
-        Due::Leases(room, _)
-        | Due::Acked(room, _)
-        | Due::Session(room, _)
-        | Due::Trim(room)
-        | Due::Dropped(room, _)
+        Due::Purge(room) => purge(state, deadline, room, budget),
+        Due::Request(id) => {
+            request::forget(state, deadline, id, budget);
+            Ok(())
+        }
+        Due::Queue(_, room, _) | Due::Session(room, _) | Due::Trim(room) | Due::Dropped(room, _)
             if state.active_room(room)?.is_none() =>
         {
             // The room is being deleted; its records go without being looked at again.
             budget.spend(1);
             state.unschedule(deadline, &due);
+            Ok(())
         }
-        Due::Leases(room, number) => {
+        Due::Queue(timer, room, number) => {
             budget.spend(1);
-            return Ok(queue::end_leases(state, deadline, room, number, budget)?.then_some((room, number)));
-        }
-        Due::Acked(room, number) => {
-            budget.spend(1);
-            queue::forget_acked(state, deadline, room, number, budget)?;
+            let revision = revisions.of(state, room)?;
+            if queue::fire(state, timer, deadline, room, number, budget, revision)? {
+                revisions.use_up(state, room)?;
+            }
+            Ok(())
         }
         Due::Session(room, id) => {
             budget.spend(1);
-            session::expire(state, deadline, room, id, budget)?;
+            session::expire(state, deadline, room, id, budget)
         }
-        Due::Trim(room) => trim(state, deadline, room, budget)?,
-        Due::Dropped(room, document) => forget_clocks(state, deadline, room, document, budget)?,
+        Due::Trim(room) => trim(state, deadline, room, budget),
+        Due::Dropped(room, document) => forget_clocks(state, deadline, room, document, budget),
     }
-    Ok(None)
 }

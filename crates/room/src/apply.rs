@@ -13,7 +13,9 @@ use conclave_types::{GroupId, Timestamp};
 use crate::advance::advance;
 use crate::document::push::Push;
 use crate::keys::Keys;
+use crate::queue::give_back::GiveBack;
 use crate::queue::lease::Lease;
+use crate::queue::send::NewItems;
 use crate::session::attach::Attach;
 use crate::session::frame;
 use crate::state::{Actor, ShardHeader, State};
@@ -106,13 +108,27 @@ fn operate(state: &mut State<'_>, operation: Operation) -> Result<Outcome, Table
         Operation::AttachSession { room, session, owner, presented, issued, unacknowledged } => {
             Attach { room, session, owner, presented, issued, unacknowledged }.apply(state)
         }
-        Operation::SendItems { room, queue, create, sender, items } => {
-            queue::send::send(state, room, &queue, create, &sender, items)
+        Operation::SendItems { room, queue, create, sender, items, options } => {
+            NewItems { room, queue, create, sender, items, options }.apply(state)
         }
-        Operation::LeaseItems { room, queue, create, max_items, lease_ms, consumer, receiver, again } => {
-            Lease { room, queue, create, max_items, lease_ms, consumer, receiver, again }.apply(state)
+        Operation::LeaseItems { room, queue, create, max_items, lease_ms, consumer, receiver, again, take, window } => {
+            Lease { room, queue, create, max_items, lease_ms, consumer, receiver, again, take, window }.apply(state)
         }
         Operation::AckDeliveries { room, queue, deliveries } => queue::ack::ack(state, room, &queue, &deliveries),
+        Operation::NackDeliveries { room, queue, deliveries, delay_ms, reject, reason } => {
+            GiveBack { room, queue, deliveries, delay_ms, reject, reason }.apply(state)
+        }
+        Operation::ExtendLeases { room, queue, deliveries, lease_ms } => {
+            queue::extend::extend(state, room, &queue, &deliveries, lease_ms)
+        }
+        Operation::ConfigureQueue { room, queue, how, settings } => {
+            queue::configure::configure(state, room, &queue, how, settings)
+        }
+        Operation::CancelItems { room, queue, items } => queue::cancel::cancel(state, room, &queue, &items),
+        Operation::MoveItems { room, queue, to, max_items } => {
+            queue::carry::carry(state, room, &queue, to.as_ref(), max_items)
+        }
+        Operation::PurgeItems { room, queue, max_items } => queue::purge::purge(state, room, &queue, max_items),
         Operation::CreateDocument { room, path } => document::create::create(state, room, &path),
         Operation::PushUpdate { room, path, create, author, clocks, update } => {
             Push { room, path, create, author, clocks, update }.apply(state)

@@ -178,12 +178,27 @@ impl Reader {
         String::from_utf8(self.bytes()?.into()).map_err(|_| self.damaged("text is not UTF-8"))
     }
 
+    pub fn flag(&mut self) -> Result<bool, TableError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.damaged("unknown flag")),
+        }
+    }
+
     pub fn participant(&mut self) -> Result<ParticipantName, TableError> {
         self.text()?.parse().map_err(|_| self.damaged("participant name"))
     }
 
     pub fn queue_name(&mut self) -> Result<QueueName, TableError> {
         self.text()?.parse().map_err(|_| self.damaged("queue name"))
+    }
+
+    /// Empty for none.
+    pub fn optional_queue_name(&mut self) -> Result<Option<QueueName>, TableError> {
+        let name = self.text()?;
+        let parsed = (!name.is_empty()).then(|| name.parse()).transpose();
+        parsed.map_err(|_| self.damaged("queue name"))
     }
 
     pub fn document_path(&mut self) -> Result<DocumentPath, TableError> {

@@ -12,6 +12,8 @@ use conclave_types::{
     SessionId, Slot, Timestamp, UpdateClocks,
 };
 
+use crate::queue::SettingsPatch;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     pub origin: Origin,
@@ -84,6 +86,8 @@ pub enum Operation {
         sender: ParticipantName,
         /// Each encoded once at the edge (`NewItem` as the client sent it); never opened here.
         items: Vec<Bytes>,
+        /// What the leader read of those that ask for something, by their index.
+        options: Vec<(u32, ItemOptions)>,
     },
     /// Leases ready items to a consumer. Proposed by the host for the consumer.
     LeaseItems {
@@ -91,16 +95,66 @@ pub enum Operation {
         queue: QueueName,
         create: bool,
         max_items: u32,
+        /// 0 for the queue's.
         lease_ms: u64,
         consumer: String,
         receiver: Receiver,
         /// A receive that is sent again: what `receiver` still holds leased is returned first, with the same attempts.
         again: bool,
+        /// At most once: what is delivered is gone.
+        take: bool,
+        /// Most deliveries that the consumer may hold with these; 0 for no such bound.
+        window: u32,
     },
     AckDeliveries {
         room: RoomUid,
         queue: QueueName,
         deliveries: Vec<DeliveryId>,
+    },
+    /// Gives deliveries back that led to nothing.
+    NackDeliveries {
+        room: RoomUid,
+        queue: QueueName,
+        deliveries: Vec<DeliveryId>,
+        /// How long the items wait; none for what the queue does with failures.
+        delay_ms: Option<u64>,
+        /// The items are no use to anybody: dead letters at once.
+        reject: bool,
+        reason: String,
+    },
+    /// Lets leases end so long from now.
+    ExtendLeases {
+        room: RoomUid,
+        queue: QueueName,
+        deliveries: Vec<DeliveryId>,
+        /// 0 for the queue's.
+        lease_ms: u64,
+    },
+    ConfigureQueue {
+        room: RoomUid,
+        queue: QueueName,
+        how: Configure,
+        settings: SettingsPatch,
+    },
+    /// Removes items that nobody holds.
+    CancelItems {
+        room: RoomUid,
+        queue: QueueName,
+        items: Vec<u64>,
+    },
+    /// Moves the first ready items behind the last of another queue.
+    MoveItems {
+        room: RoomUid,
+        queue: QueueName,
+        /// None: dead letters, each to where it died.
+        to: Option<QueueName>,
+        max_items: u32,
+    },
+    /// Discards items that wait, at most so many.
+    PurgeItems {
+        room: RoomUid,
+        queue: QueueName,
+        max_items: u32,
     },
     /// Makes a document that is missing; one that exists is no error.
     CreateDocument {
@@ -148,6 +202,12 @@ impl Operation {
             | Operation::SendItems { room, .. }
             | Operation::LeaseItems { room, .. }
             | Operation::AckDeliveries { room, .. }
+            | Operation::NackDeliveries { room, .. }
+            | Operation::ExtendLeases { room, .. }
+            | Operation::ConfigureQueue { room, .. }
+            | Operation::CancelItems { room, .. }
+            | Operation::MoveItems { room, .. }
+            | Operation::PurgeItems { room, .. }
             | Operation::CreateDocument { room, .. }
             | Operation::PushUpdate { room, .. }
             | Operation::RenameDocument { room, .. }
@@ -172,6 +232,39 @@ pub enum Receiver {
     Session { session: SessionId, sequence: Sequence },
     /// A unary call with a request id.
     Request { participant: ParticipantName, request_id: Bytes },
+    /// A participant that consumes under the name of its consumer, whatever its stream.
+    Consumer { participant: ParticipantName },
+}
+
+/// What an item asks for beside being delivered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ItemOptions {
+    /// 0 to 9, the highest first.
+    pub priority: u8,
+    pub not_before: NotBefore,
+    /// It lives so long, delivered or not.
+    pub ttl_ms: Option<u64>,
+    /// Items of a group are delivered one after the other.
+    pub group: Option<Bytes>,
+    /// Known by it, a second send of the same is recognised.
+    pub message_id: Option<Bytes>,
+}
+
+/// The earliest moment of an item's first delivery.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NotBefore {
+    #[default]
+    Now,
+    /// So many milliseconds after the send.
+    After(u64),
+    At(Timestamp),
+}
+
+/// Whether a queue is made or changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Configure {
+    Create,
+    Update,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,13 +16,18 @@
 //! 00  room header                              30  queue header        queue:u32
 //! 01  room labels                              31  item                queue:u32 item:u64
 //! 10  session             id                   32  ready item          queue:u32 priority:u8 item:u64
-//! 14  kept outcomes       id sequence:u64      34  in-flight item      queue:u32 item:u64
-//! 20  document header     document:u32         3b  acked item          queue:u32 item:u64
+//! 14  kept outcomes       id sequence:u64      33  delayed until       queue:u32 item:u64
+//! 20  document header     document:u32         34  in-flight item      queue:u32 item:u64
 //! 23  document clock      document:u32 client:u64
-//! 25  document directory  esc(path)            3c  queue directory     esc(queue)
-//! 26  document change     revision:u64         40  message log
-//! 27  document changes                         41  message             revision:u64
-//! 28  dropped document    document:u32
+//! 25  document directory  esc(path)            35  delayed item        queue:u32 due:u64 item:u64
+//! 26  document change     revision:u64         36  sent message        queue:u32 esc(message id)
+//! 27  document changes                         37  message to forget   queue:u32 time:u64 esc(message id)
+//! 28  dropped document    document:u32         38  end of a life       queue:u32 time:u64 item:u64
+//!                                              39  item behind others  queue:u32 esc(group) item:u64
+//! 40  message log                              3a  group of items      queue:u32 esc(group)
+//! 41  message             revision:u64         3b  acked item          queue:u32 item:u64
+//!                                              3c  queue directory     esc(queue)
+//!                                              3d  consumer            queue:u32 esc(consumer)
 //!
 //! kind 0  local header    kind 1  base chunk  index:u32    kind 2  update  revision:u64
 //! ```
@@ -54,7 +59,7 @@ use conclave_types::{GroupId, ParticipantName, ProjectId, RoomName, RoomUid, Ses
 use crate::TableError;
 use crate::codec::damaged;
 
-pub(crate) use due::Due;
+pub(crate) use due::{Due, QueueTimer};
 pub(crate) use queues::QueueNumber;
 
 const CLASS_DIRECTORY: u8 = 0x01;
@@ -65,8 +70,7 @@ const CLASS_REQUEST: u8 = 0x05;
 const CLASS_LOCAL: u8 = 0x06;
 
 /// What a room's key holds. The numbers are stored: a retired one stays listed, so that its bytes are never reused.
-/// Kept for features to come: 02 change index, 21, 22 and 24 documents, 35–39 and 3A delayed items, dedup, dead letters
-/// and groups, 42 messages, 50–52 key-value, 60 participants.
+/// Kept for features to come: 02 change index, 21, 22 and 24 documents, 42 messages, 50–52 key-value, 60 participants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tag {
@@ -83,9 +87,17 @@ pub(crate) enum Tag {
     QueueHeader = 0x30,
     Item = 0x31,
     Ready = 0x32,
+    DelayedUntil = 0x33,
     InFlight = 0x34,
+    Delayed = 0x35,
+    SentMessage = 0x36,
+    ForgetMessage = 0x37,
+    Expiry = 0x38,
+    Grouped = 0x39,
+    ItemGroup = 0x3a,
     Acked = 0x3b,
     QueueDirectory = 0x3c,
+    Consumer = 0x3d,
     MessageLog = 0x40,
     Message = 0x41,
 }

@@ -43,10 +43,17 @@ mod memory;
 mod tests;
 
 pub use apply::{Batch, Writes, apply, next_due};
-pub use command::{Advance, Command, MessageRetention, Operation, Origin, Receiver, SessionFrame};
+pub use command::{
+    Advance, Command, Configure, ItemOptions, MessageRetention, NotBefore, Operation, Origin, Receiver, SessionFrame,
+};
 pub use local::LocalHeader;
-pub use outcome::{Applied, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
-pub use queue::MAX_QUEUES_PER_ROOM;
+pub use outcome::{
+    Applied, CancelResult, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal,
+};
+pub use queue::{
+    DeadLetter, DeadReason, Failure, FailureKind, MAX_QUEUES_PER_ROOM, Overflow, QueueSettings, QueueState, QueueTotals,
+    SettingsPatch,
+};
 pub use read::{
     DocumentView, MessageLogView, QueueView, RoomRecord, StoredDocumentChange, StoredMessage, StoredUpdate,
 };

@@ -9,6 +9,8 @@ use conclave_types::{
     SessionId, Timestamp,
 };
 
+use crate::queue::DeadLetter;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     RoomCreated {
@@ -27,17 +29,40 @@ pub enum Outcome {
     /// The session is not known and nothing is lost by beginning a new one.
     SessionUnknown,
     Sent {
+        /// Of those that are new; if none is, where the first of them already stands (0: not known any more).
         first_item: u64,
         revision: Revision,
+        /// Indices of items whose message was sent before; nothing was done with them.
+        duplicates: Vec<u32>,
     },
     /// `deliveries` is empty when nothing was ready.
     Leased {
         deliveries: Vec<DeliveredItem>,
         revision: Revision,
     },
-    /// One result for each delivery of the command, in its order.
-    Acked {
+    /// Deliveries were acknowledged, given back or extended: one result for each of the command, in its order.
+    Settled {
         results: Vec<DeliveryResult>,
+        revision: Revision,
+    },
+    QueueConfigured {
+        revision: Revision,
+    },
+    /// One result for each item of the command, in its order.
+    ItemsCancelled {
+        results: Vec<CancelResult>,
+        revision: Revision,
+    },
+    ItemsMoved {
+        moved: u64,
+        /// Ready items that stayed.
+        left: u64,
+        revision: Revision,
+    },
+    ItemsPurged {
+        purged: u64,
+        /// Items that still wait.
+        left: u64,
         revision: Revision,
     },
     /// `created` is false when it was there already; the revision is then its last change's.
@@ -75,13 +100,28 @@ pub struct DeliveredItem {
     pub send_time: Timestamp,
     pub revision: Revision,
     pub deadline: Timestamp,
+    pub priority: u8,
+    pub group: Option<Bytes>,
+    pub dead: Option<DeadLetter>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryResult {
-    Acked,
-    AlreadyAcked,
+    /// The delivery was out, and what the command asks for happened.
+    Done,
+    /// It was acknowledged before, or stands in the command twice.
+    AlreadyDone,
+    /// The lease is over, or went to another delivery. Nothing happened.
     Stale,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelResult {
+    Cancelled,
+    /// The queue does not hold it, or never did.
+    Gone,
+    /// A receiver holds it.
+    InFlight,
 }
 
 /// Why a command had no effect. Fits `error_reason.proto` one to one.
@@ -91,7 +131,14 @@ pub enum Refusal {
     RoomExists,
     EtagMismatch,
     QueueNotFound,
+    QueueExists,
     QueueLimit,
+    /// It takes no sends.
+    QueueClosed,
+    /// It holds as much as it may.
+    QueueFull,
+    /// Items cannot go from a queue to itself.
+    SameQueue,
     /// The queue never issued this delivery; `index` says which of the command's.
     DeliveryUnknown {
         index: u32,
@@ -116,6 +163,8 @@ pub enum Refusal {
 pub enum Effect {
     /// Items of this queue became ready.
     QueueReady { room: RoomUid, queue: QueueName },
+    /// This consumer of the queue holds less than it did.
+    ConsumerFreed { room: RoomUid, queue: QueueName, consumer: String },
     /// Participants can see a change. Of one entry in order of revision.
     Changed(Change),
     /// The document's stored updates and base are to be removed from this replica.

@@ -21,7 +21,10 @@ pub use documents::{
     local_header,
 };
 pub use messages::{MessageLogView, StoredMessage, message_log, messages};
-pub use queues::{QueueView, attempt_in_flight, list_queues, queue, queues_changed};
+pub use queues::{
+    ConsumerView, ItemPlace, ItemView, QueueStats, QueueView, attempt_in_flight, consumers, held, held_by, items, list_queues, queue,
+    queue_stats, queues_changed,
+};
 pub use rooms::{RoomRecord, find_room, list_rooms, revision, room};
 
 /// The applied clock of the shard; 0 before its first entry.

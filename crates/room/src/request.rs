@@ -44,6 +44,12 @@ impl Target {
             Operation::RenameDocument { room, .. } => (8, room),
             Operation::DeleteDocument { room, .. } => (9, room),
             Operation::PostMessage { room, .. } => (10, room),
+            Operation::NackDeliveries { room, .. } => (11, room),
+            Operation::ExtendLeases { room, .. } => (12, room),
+            Operation::ConfigureQueue { room, .. } => (13, room),
+            Operation::CancelItems { room, .. } => (14, room),
+            Operation::MoveItems { room, .. } => (15, room),
+            Operation::PurgeItems { room, .. } => (16, room),
             Operation::AttachSession { .. } | Operation::LeaseItems { .. } | Operation::Advance(_) => return None,
         };
         Some(Target { kind, slot: room.slot.0.into(), room: room.number.0 })

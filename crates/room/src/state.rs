@@ -93,7 +93,8 @@ impl<'a> State<'a> {
         for ((room, queue), actor) in self.effects.take_queues_changed() {
             // Without a header, the room was deleted in this entry, and purged.
             if let Some(header) = self.find_queue(room, queue)? {
-                let QueueHeader { name, changed, ready, leased, .. } = header;
+                let (ready, changed) = (header.ready(), header.changed);
+                let QueueHeader { name, leased, .. } = header;
                 let kind = ChangeKind::QueueChanged { queue: name, ready, leased };
                 changes.push(self.change(room, changed, actor, kind));
             }

@@ -14,7 +14,6 @@ mod sessions;
 
 mod document_model;
 mod message_model;
-mod queue_model;
 mod replay;
 mod session_model;
 mod speed;

@@ -30,8 +30,35 @@ pub const DEFAULT_LEASE_MS: u64 = 30_000;
 pub const LEASE_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=12 * 60 * 60 * 1_000;
 /// Longest wait of one receive.
 pub const MAX_RECEIVE_WAIT_MS: u64 = 60_000;
-/// Deliveries of one queue that may be leased at once.
+/// Deliveries of one queue that may be leased at once, unless it says otherwise, and the range it may say. When leases
+/// may have ended, all of them are looked through.
 pub const DEFAULT_MAX_IN_FLIGHT: u32 = 1_000;
+pub const MAX_IN_FLIGHT_RANGE: std::ops::RangeInclusive<u32> = 1..=10_000;
+/// Deliveries of an item after which it is a dead letter, unless its queue says otherwise, and the most it may say.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 10;
+pub const MAX_MAX_ATTEMPTS: u32 = 1_000;
+/// Longest wait of an item whose delivery failed, unless its queue says otherwise, and the longest it may say.
+pub const DEFAULT_MAX_BACKOFF_MS: u64 = 60_000;
+pub const MAX_BACKOFF_MS: u64 = 12 * 60 * 60 * 1_000;
+/// How long ids of messages are remembered, unless the queue says otherwise, and the longest it may say.
+pub const DEFAULT_DEDUPLICATION_WINDOW_MS: u64 = 5 * 60 * 1_000;
+pub const MAX_DEDUPLICATION_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Items of one queue, unless it says otherwise, and the most it may say.
+pub const DEFAULT_MAX_ITEMS: u64 = 10_000_000;
+pub const MAX_MAX_ITEMS: u64 = 100_000_000;
+/// Most bytes of a queue that a limit may name.
+pub const MAX_QUEUE_BYTES: u64 = 1 << 40;
+/// Highest priority of an item; 0 is the lowest, and the default.
+pub const MAX_PRIORITY: u32 = 9;
+/// Longest delay, time to live, and retention of an item.
+pub const MAX_ITEM_TIME_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+/// Most bytes of an item's group, and of a message's id.
+pub const MAX_GROUP_BYTES: usize = 128;
+pub const MAX_MESSAGE_ID_BYTES: usize = 128;
+/// Most bytes of what a consumer says about a failure.
+pub const MAX_REASON_BYTES: usize = 256;
+/// Most items that one call discards.
+pub const MAX_PURGE_ITEMS: u32 = 1_000;
 /// Rooms of one page of a list when the caller names no size, and the most it may ask for.
 pub const DEFAULT_PAGE_SIZE: u32 = 100;
 pub const MAX_PAGE_SIZE: u32 = 1_000;

@@ -142,6 +142,15 @@ impl Shared {
         }
     }
 
+    pub fn credit(&self, number: u64, events: u32) {
+        let mut state = self.state.lock();
+        // A stream that is yet to be welcomed is told with the subscription.
+        if let Some(frame) = state.subscriptions.credit(number, events).filter(|_| state.stream.is_some()) {
+            state.asides.push_back(frame);
+            wake(state);
+        }
+    }
+
     /// Lets the replies come that are due, and nothing else.
     pub fn close(&self) {
         let mut state = self.state.lock();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use conclave_proto::v1::client_frame::Body as Request;
-use conclave_proto::v1::{ClientFrame, ErrorReason, Subscribe, Unsubscribe};
+use conclave_proto::v1::{ClientFrame, Credit, ErrorReason, Subscribe, Unsubscribe};
 use conclave_types::limits::MAX_SUBSCRIPTIONS;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -61,6 +61,11 @@ impl Subscription {
             }
         }
         told
+    }
+
+    /// Lets a consumer of a queue hold so many deliveries more. Means nothing to other subscriptions.
+    pub fn credit(&self, events: u32) {
+        self.shared.credit(self.number, events);
     }
 
     /// The newest revision that an update carried: where another subscription may go on. 0 before the first.
@@ -140,6 +145,13 @@ impl Subscriptions {
         }
         record.state = State::Abandoned;
         None
+    }
+
+    /// Remembers credit for the next gateway. Returns the frame that gives it to this one.
+    pub fn credit(&mut self, number: u64, events: u32) -> Option<Bytes> {
+        let record = self.live.get_mut(&number)?;
+        record.request.credit = record.request.credit.saturating_add(events);
+        Some(encoded(number, Request::Credit(Credit { events })))
     }
 
     pub fn remove(&mut self, number: u64) {
@@ -258,6 +270,18 @@ mod tests {
         assert!(subscriptions.hand(number, Err(ClientError::closed())).is_none());
         assert!(renewed(&subscriptions).is_empty());
         assert!(subscriptions.hand(number, update(101)).is_none(), "it has ended");
+    }
+
+    #[test]
+    fn credit_is_asked_for_again() {
+        let mut subscriptions = Subscriptions::default();
+        let (number, _updates) = subscriptions.add(request("rooms/lab/queues/jobs")).expect("room for it");
+        subscriptions.begin(number);
+        let frame = subscriptions.credit(number, 7).map(|frame| ClientFrame::decode(frame).expect("a frame"));
+        assert_eq!(frame.and_then(|frame| frame.body), Some(Request::Credit(Credit { events: 7 })));
+        subscriptions.credit(number, 2);
+        assert_eq!(renewed(&subscriptions)[0].1.credit, 9);
+        assert_eq!(subscriptions.credit(number + 1, 1), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_proto::envelope::{
-    Body, ClientEnvelope, body, peek_field_1, resubscribe, with_after_revision, without_sequence,
+    Body, ClientEnvelope, body, peek_field_1, resubscribe, with_after_revision, with_credit, without_sequence,
 };
 use conclave_proto::status::ApiError;
 use conclave_proto::v1::{ErrorReason, ServerFrame, server_frame};
@@ -93,6 +93,10 @@ impl Standing {
             body::SUBSCRIBE => Subject::Subscription(envelope.subscription),
             body::ATTACH_PARTICIPANT => Subject::Participant,
             // Already now and not at the reply, which may be lost with the host.
+            body::CREDIT => {
+                self.credit(envelope.subscription, envelope.body?.message);
+                return None;
+            }
             body::UNSUBSCRIBE => return self.ending(Subject::Subscription(envelope.subscription)).filter(|_| !owed),
             body::DETACH_PARTICIPANT => return self.ending(Subject::Participant).filter(|_| !owed),
             _ => return None,
@@ -107,6 +111,18 @@ impl Standing {
             (false, _) => {}
         }
         None
+    }
+
+    /// Remembers credit for the next host. What is no credit is the host's to refuse.
+    fn credit(&mut self, number: u64, credit: &[u8]) {
+        let Some(Subscription { frame: Kept::Frame(frame), .. }) = self.subscriptions.get(&number) else { return };
+        if let Ok(with_credit) = with_credit(frame, credit) {
+            let kept = self.keep(&with_credit);
+            if let Some(subscription) = self.subscriptions.get_mut(&number) {
+                let before = std::mem::replace(&mut subscription.frame, kept);
+                self.give_back(&before);
+            }
+        }
     }
 
     /// Notes the reply to this frame.

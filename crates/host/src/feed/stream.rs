@@ -71,3 +71,4 @@ response!(FollowMessagesResponse, v1::follow_messages_response::Body);
 response!(ReceiveEphemeralResponse, v1::receive_ephemeral_response::Body);
 response!(WatchParticipantsResponse, v1::watch_participants_response::Body);
 response!(OpenDocumentResponse, v1::open_document_response::Body);
+response!(ConsumeItemsResponse, v1::consume_items_response::Body);

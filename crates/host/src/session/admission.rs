@@ -11,6 +11,7 @@ use conclave_types::{DocumentPath, Revision, Sequence};
 
 use super::Session;
 use super::replies::{Durable, ReadFuture};
+use crate::admit::queues;
 use crate::faults::Fault;
 use crate::feed::{FeedPlace, Subject, Topics};
 use crate::hub::Listener;
@@ -45,12 +46,53 @@ impl Session {
             Asked::SendItems(request) => {
                 let queue = self.at.queue(&request.parent)?;
                 scope::queue_send(claims, &queue)?;
-                Admitted::Durable(Durable::SendItems, admit::send_items(room, queue, participant, request)?)
+                let now = self.leading.time.stamp();
+                Admitted::Durable(Durable::SendItems, queues::send_items(room, queue, participant, request, now)?)
             }
             Asked::AckDeliveries(request) => {
                 let queue = self.at.queue(&request.parent)?;
                 scope::queue_receive(claims, &queue)?;
-                Admitted::Durable(Durable::AckDeliveries, admit::ack_deliveries(room, queue, request)?)
+                Admitted::Durable(Durable::AckDeliveries, queues::ack_deliveries(room, queue, request)?)
+            }
+            Asked::NackDeliveries(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_receive(claims, &queue)?;
+                Admitted::Durable(Durable::NackDeliveries, queues::nack_deliveries(room, queue, request)?)
+            }
+            Asked::ExtendLeases(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_receive(claims, &queue)?;
+                Admitted::Durable(Durable::ExtendLeases, queues::extend_leases(room, queue, request)?)
+            }
+            Asked::CreateQueue(request) => {
+                let queue = self.at.queue(&request.name)?;
+                scope::queue_send(claims, &queue)?;
+                Admitted::Durable(Durable::CreateQueue(queue.clone()), queues::create_queue(room, queue, request)?)
+            }
+            Asked::UpdateQueue(request) => {
+                let queue = self.at.queue(&request.name)?;
+                scope::queue_send(claims, &queue)?;
+                Admitted::Durable(Durable::UpdateQueue(queue.clone()), queues::update_queue(room, queue, request)?)
+            }
+            Asked::CancelItems(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_send(claims, &queue)?;
+                Admitted::Durable(Durable::CancelItems, queues::cancel_items(room, queue, request)?)
+            }
+            Asked::MoveItems(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_receive(claims, &queue)?;
+                let to = match request.destination.as_str() {
+                    "" => None,
+                    destination => Some(self.at.queue(destination)?),
+                };
+                to.iter().try_for_each(|to| scope::queue_send(claims, to))?;
+                Admitted::Durable(Durable::MoveItems, queues::move_items(room, queue, to, &request)?)
+            }
+            Asked::PurgeItems(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_receive(claims, &queue)?;
+                Admitted::Durable(Durable::PurgeItems, queues::purge_items(room, queue, &request)?)
             }
             Asked::PostMessage(request) => {
                 self.at.same_room(&request.parent)?;
@@ -71,7 +113,7 @@ impl Session {
                 scope::queue_receive(claims, &queue)?;
                 let receiver = Receiver::Session { session: self.at.session, sequence };
                 let again = sequence <= self.at.sent;
-                Admitted::Receive(admit::receive_items(room, queue, participant, receiver, again, request)?)
+                Admitted::Receive(queues::receive_items(room, queue, participant, receiver, again, request)?)
             }
             Asked::SendEphemeral(request) => {
                 let (leading, from) = (&self.leading, Some(self.at.session));
@@ -118,6 +160,13 @@ impl Session {
                 vector: documents::vector(&request.state_vector)?,
                 create: request.create.unwrap_or(true),
             },
+            SubscribedResource::Queue(_, queue) => {
+                let (create, participant) = (request.create.unwrap_or(true), &self.claims.participant);
+                let v1::Subscribe { consumer, window, credit, lease, .. } = request;
+                let mut asked = queues::consume(queue, create, &consumer, window, lease, participant)?;
+                asked.window = asked.window.saturating_add(credit).min(queues::MAX_WINDOW);
+                Subject::Deliveries(asked)
+            }
         })
     }
 
@@ -162,6 +211,16 @@ impl Session {
                 self.at.same_room(&request.parent)?;
                 scope::queue_list(claims)?;
                 Box::pin(reads::list_queues(shard, at, request))
+            }
+            Asked::GetQueueStats(request) => {
+                let queue = self.at.queue(&request.name)?;
+                scope::queue_list(claims)?;
+                Box::pin(reads::get_queue_stats(shard, self.leading.clone(), at, queue, request))
+            }
+            Asked::ListItems(request) => {
+                let queue = self.at.queue(&request.parent)?;
+                scope::queue_receive(claims, &queue)?;
+                Box::pin(reads::list_items(shard, at, queue, request))
             }
             Asked::DescribeDocument(request) => {
                 let path = self.document(&request.name)?;

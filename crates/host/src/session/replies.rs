@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 use conclave_proto::v1;
 use conclave_proto::v1::server_frame::Body;
 use conclave_room::{Outcome, Refusal};
-use conclave_types::{Revision, RoomUid, Sequence};
+use conclave_types::{QueueName, Revision, Sequence};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
@@ -16,6 +16,7 @@ use super::subscriptions::Opened;
 use crate::documents::Pushing;
 use crate::faults::{self, Fault};
 use crate::proposer::{Outcomes, Unproposed};
+use crate::reads::InRoom;
 use crate::shard::Shard;
 use crate::{convert, reads};
 
@@ -25,6 +26,13 @@ pub enum Durable {
     UpdateRoom,
     SendItems,
     AckDeliveries,
+    NackDeliveries,
+    ExtendLeases,
+    CreateQueue(QueueName),
+    UpdateQueue(QueueName),
+    CancelItems,
+    MoveItems,
+    PurgeItems,
     /// The document is told the outcome, or that there will be none.
     PushUpdate(Pushing),
     PostMessage,
@@ -136,7 +144,7 @@ impl Owing {
 }
 
 /// Shapes an outcome into the reply its request has. A refusal of the session itself is an error: it ends the stream.
-pub fn reply(shard: &Shard, room: RoomUid, kind: Durable, outcome: Outcome) -> Result<Result<Body, Fault>, Fault> {
+pub fn reply(shard: &Shard, at: &InRoom, kind: Durable, outcome: Outcome) -> Result<Result<Body, Fault>, Fault> {
     if let Durable::PushUpdate(pushing) = kind {
         pushing.settled(&outcome);
         return match outcome {
@@ -146,15 +154,41 @@ pub fn reply(shard: &Shard, room: RoomUid, kind: Durable, outcome: Outcome) -> R
     }
     Ok(Ok(match (kind, outcome) {
         (Durable::UpdateRoom, Outcome::RoomUpdated { revision }) => {
-            let room = shard.room(room)?.as_ref().map(reads::room);
+            let room = shard.room(at.uid)?.as_ref().map(reads::room);
             Body::UpdateRoom(v1::UpdateRoomResponse { room, revision: revision.0 })
         }
-        (Durable::SendItems, Outcome::Sent { first_item, revision }) => {
-            Body::SendItems(v1::SendItemsResponse { first_item, revision: revision.0 })
+        (Durable::SendItems, Outcome::Sent { first_item, revision, duplicates }) => {
+            Body::SendItems(v1::SendItemsResponse { first_item, revision: revision.0, duplicates })
         }
-        (Durable::AckDeliveries, Outcome::Acked { results, revision }) => {
-            let results = convert::ack_results(results);
+        (Durable::AckDeliveries, Outcome::Settled { results, revision }) => {
+            let results = convert::delivery_results(results);
             Body::AckDeliveries(v1::AckDeliveriesResponse { results, revision: revision.0 })
+        }
+        (Durable::NackDeliveries, Outcome::Settled { results, revision }) => {
+            let results = convert::delivery_results(results);
+            Body::NackDeliveries(v1::NackDeliveriesResponse { results, revision: revision.0 })
+        }
+        (Durable::ExtendLeases, Outcome::Settled { results, revision }) => {
+            let results = convert::delivery_results(results);
+            Body::ExtendLeases(v1::ExtendLeasesResponse { results, revision: revision.0 })
+        }
+        (Durable::CreateQueue(name), Outcome::QueueConfigured { revision }) => {
+            let queue = reads::queue_now(shard, at, &name)?;
+            Body::CreateQueue(v1::CreateQueueResponse { queue, revision: revision.0 })
+        }
+        (Durable::UpdateQueue(name), Outcome::QueueConfigured { revision }) => {
+            let queue = reads::queue_now(shard, at, &name)?;
+            Body::UpdateQueue(v1::UpdateQueueResponse { queue, revision: revision.0 })
+        }
+        (Durable::CancelItems, Outcome::ItemsCancelled { results, revision }) => {
+            let results = convert::cancel_results(results);
+            Body::CancelItems(v1::CancelItemsResponse { results, revision: revision.0 })
+        }
+        (Durable::MoveItems, Outcome::ItemsMoved { moved, left, revision }) => {
+            Body::MoveItems(convert::moved(moved, left, revision))
+        }
+        (Durable::PurgeItems, Outcome::ItemsPurged { purged, left, revision }) => {
+            Body::PurgeItems(convert::purged(purged, left, revision))
         }
         (Durable::PostMessage, Outcome::Posted { revision: Revision(revision) }) => {
             Body::PostMessage(v1::PostMessageResponse { revision, lane: v1::Lane::Durable.into() })
@@ -185,6 +219,13 @@ pub fn revision_of(body: &Body) -> u64 {
         Body::UpdateRoom(response) => response.revision,
         Body::SendItems(response) => response.revision,
         Body::AckDeliveries(response) => response.revision,
+        Body::NackDeliveries(response) => response.revision,
+        Body::ExtendLeases(response) => response.revision,
+        Body::CreateQueue(response) => response.revision,
+        Body::UpdateQueue(response) => response.revision,
+        Body::CancelItems(response) => response.revision,
+        Body::MoveItems(response) => response.revision,
+        Body::PurgeItems(response) => response.revision,
         Body::PushUpdate(response) => response.revision,
         Body::PostMessage(response) => response.revision,
         Body::RenameDocument(response) => response.revision,
@@ -193,6 +234,8 @@ pub fn revision_of(body: &Body) -> u64 {
         Body::ReceiveItems(response) => response.revision,
         Body::GetQueue(response) => response.revision,
         Body::ListQueues(response) => response.revision,
+        Body::GetQueueStats(response) => response.revision,
+        Body::ListItems(response) => response.revision,
         Body::DescribeDocument(response) => response.revision,
         Body::ListDocuments(response) => response.revision,
         Body::SendAwareness(_)

@@ -112,6 +112,13 @@ impl Subscriptions {
         self.pending = true;
     }
 
+    /// Gives a subscription credit.
+    pub fn credit(&self, number: u64, events: u32) {
+        if let Some(feed) = self.by_number.get(&number).and_then(|subscription| subscription.feed.as_ref()) {
+            feed.credit(events);
+        }
+    }
+
     /// Something may be there to send.
     pub fn is_pending(&self) -> bool {
         self.pending

@@ -4,6 +4,7 @@
 //! diverge.
 
 mod documents;
+mod queues;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,7 +17,7 @@ use conclave_types::{
     Sequence, SessionId, Slot, Timestamp,
 };
 
-use super::{DecodeBatchError, OLDEST_SCHEMA, SCHEMA, SCHEMA_OF_DOCUMENTS};
+use super::{DecodeBatchError, OLDEST_SCHEMA, SCHEMA, SCHEMA_OF_DOCUMENTS, SCHEMA_OF_QUEUES};
 use crate::wire::{Fields, Malformed, Value};
 
 type Decoded<T> = Result<T, DecodeBatchError>;
@@ -57,7 +58,11 @@ impl Decoder<'_> {
     }
 
     fn last_operation(&self) -> u32 {
-        if self.schema >= SCHEMA_OF_DOCUMENTS { 22 } else { 17 }
+        match self.schema {
+            SCHEMA_OF_QUEUES.. => 28,
+            SCHEMA_OF_DOCUMENTS => 22,
+            _ => 17,
+        }
     }
 
     fn command(&mut self, message: &[u8]) -> Decoded<Command> {
@@ -158,6 +163,12 @@ impl Decoder<'_> {
             20 => self.rename_document(body),
             21 => self.delete_document(body),
             22 => self.post_message(body),
+            23 => self.nack_deliveries(body),
+            24 => self.extend_leases(body),
+            25 => self.configure_queue(body),
+            26 => self.cancel_items(body),
+            27 => self.move_items(body),
+            28 => self.purge_items(body),
             _ => Err(unknown("Command", kind)),
         }
     }
@@ -231,7 +242,7 @@ impl Decoder<'_> {
 
     fn send_items(&mut self, body: &[u8]) -> Decoded<Operation> {
         let (mut room, mut queue, mut create, mut sender) = (RoomFields::default(), "", false, "");
-        let mut items = Vec::with_capacity(1);
+        let (mut items, mut options) = (Vec::with_capacity(1), Vec::new());
         for field in Fields::of(body) {
             match field? {
                 (1, value) => room.slot = value.uint()?,
@@ -240,6 +251,7 @@ impl Decoder<'_> {
                 (4, value) => create = value.flag()?,
                 (5, value) => sender = value.text()?,
                 (6, value) => items.push(self.shared(value)?),
+                (7, value) if self.schema >= SCHEMA_OF_QUEUES => options.push(self.item_options(value.bytes()?)?),
                 (number, _) => return Err(unknown("SendItemsOperation", number)),
             }
         }
@@ -249,13 +261,14 @@ impl Decoder<'_> {
             create,
             sender: self.participant(sender)?,
             items,
+            options,
         })
     }
 
     fn lease_items(&mut self, body: &[u8]) -> Decoded<Operation> {
         let (mut room, mut queue, mut create, mut again) = (RoomFields::default(), "", false, false);
         let (mut max_items, mut lease_ms, mut consumer) = (0, 0, "");
-        let mut receiver = Receiver::Unnamed;
+        let (mut receiver, mut take, mut window) = (Receiver::Unnamed, false, 0);
         for field in Fields::of(body) {
             match field? {
                 (1, value) => room.slot = value.uint()?,
@@ -268,6 +281,9 @@ impl Decoder<'_> {
                 (8, value) => receiver = session_receiver(value.bytes()?)?,
                 (9, value) => receiver = self.request_receiver(value.bytes()?)?,
                 (10, value) => again = value.flag()?,
+                (11, value) if self.schema >= SCHEMA_OF_QUEUES => take = value.flag()?,
+                (12, value) if self.schema >= SCHEMA_OF_QUEUES => window = u32_of(value)?,
+                (13, value) if self.schema >= SCHEMA_OF_QUEUES => receiver = self.consumer_receiver(value.bytes()?)?,
                 (number, _) => return Err(unknown("LeaseItemsOperation", number)),
             }
         }
@@ -280,6 +296,8 @@ impl Decoder<'_> {
             consumer: consumer.to_owned(),
             receiver,
             again,
+            take,
+            window,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Encodes a batch in one pass, straight from the domain's types: a payload is copied once, into the entry.
 
+mod queues;
+
 use std::collections::BTreeMap;
 
 use conclave_room::{Advance, Command, MessageRetention, Operation, Origin, Receiver};
@@ -28,8 +30,12 @@ pub(super) fn expected_bytes(command: &Command) -> usize {
 fn operation_bytes(operation: &Operation) -> usize {
     const SMALL_FIELDS: usize = 40;
     match operation {
-        Operation::SendItems { items, .. } => items.iter().map(|item| item.len() + 3).sum::<usize>() + SMALL_FIELDS,
-        Operation::AckDeliveries { deliveries, .. } => deliveries.len() * 8 + SMALL_FIELDS,
+        Operation::SendItems { items, options, .. } => {
+            items.iter().map(|item| item.len() + 3).sum::<usize>() + options.len() * SMALL_FIELDS + SMALL_FIELDS
+        }
+        Operation::AckDeliveries { deliveries, .. }
+        | Operation::NackDeliveries { deliveries, .. }
+        | Operation::ExtendLeases { deliveries, .. } => deliveries.len() * 8 + SMALL_FIELDS,
         Operation::PushUpdate { path, clocks, update, .. } => {
             path.as_bytes().len() + added_bytes(clocks) + required_bytes(clocks) + update.len() + SMALL_FIELDS
         }
@@ -91,14 +97,28 @@ fn operation(out: &mut Vec<u8>, operation: &Operation) {
                 flag(out, 7, *unacknowledged);
             });
         }
-        Operation::SendItems { room: uid, queue, create, sender, items } => nested(out, 14, expected, |out| {
-            room(out, *uid);
-            bytes(out, 3, queue.as_bytes());
-            flag(out, 4, *create);
-            bytes(out, 5, sender.as_bytes());
-            items.iter().for_each(|item| element(out, 6, item));
-        }),
-        Operation::LeaseItems { room: uid, queue, create, max_items, lease_ms, consumer, receiver: by, again } => {
+        Operation::SendItems { room: uid, queue, create, sender, items, options } => {
+            nested(out, 14, expected, |out| {
+                room(out, *uid);
+                bytes(out, 3, queue.as_bytes());
+                flag(out, 4, *create);
+                bytes(out, 5, sender.as_bytes());
+                items.iter().for_each(|item| element(out, 6, item));
+                options.iter().for_each(|(index, options)| queues::item_options(out, *index, options));
+            });
+        }
+        Operation::LeaseItems {
+            room: uid,
+            queue,
+            create,
+            max_items,
+            lease_ms,
+            consumer,
+            receiver: by,
+            again,
+            take,
+            window,
+        } => {
             nested(out, 15, expected, |out| {
                 room(out, *uid);
                 bytes(out, 3, queue.as_bytes());
@@ -108,6 +128,8 @@ fn operation(out: &mut Vec<u8>, operation: &Operation) {
                 bytes(out, 7, consumer.as_bytes());
                 receiver(out, by);
                 flag(out, 10, *again);
+                flag(out, 11, *take);
+                uint(out, 12, u64::from(*window));
             });
         }
         Operation::AckDeliveries { room: uid, queue, deliveries } => nested(out, 16, expected, |out| {
@@ -115,6 +137,12 @@ fn operation(out: &mut Vec<u8>, operation: &Operation) {
             bytes(out, 3, queue.as_bytes());
             deliveries.iter().for_each(|delivery| acked(out, *delivery));
         }),
+        Operation::NackDeliveries { .. }
+        | Operation::ExtendLeases { .. }
+        | Operation::ConfigureQueue { .. }
+        | Operation::CancelItems { .. }
+        | Operation::MoveItems { .. }
+        | Operation::PurgeItems { .. } => queues::operation(out, operation, expected),
         Operation::CreateDocument { room: uid, path } => nested(out, 18, expected, |out| {
             room(out, *uid);
             bytes(out, 3, path.as_bytes());
@@ -163,6 +191,7 @@ fn receiver(out: &mut Vec<u8>, receiver: &Receiver) {
             bytes(out, 1, participant.as_bytes());
             bytes(out, 2, request_id);
         }),
+        Receiver::Consumer { participant } => nested(out, 13, 0, |out| bytes(out, 1, participant.as_bytes())),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use conclave_room::{Advance, MessageRetention, Operation, Origin, Receiver, SessionFrame};
+use conclave_room::{
+    Advance, Configure, ItemOptions, MessageRetention, NotBefore, Operation, Origin, Overflow, QueueState, Receiver,
+    SessionFrame, SettingsPatch,
+};
 use conclave_types::limits::SLOTS;
 use conclave_types::{
     AddedClocks, AttachmentNumber, DeliveryId, DocumentPath, ParticipantName, ProjectId, QueueName, RequiredClock,
@@ -77,6 +80,7 @@ fn receiver() -> impl Strategy<Value = Receiver> {
             .prop_map(|(session, sequence)| Receiver::Session { session, sequence: Sequence(sequence) }),
         (participant(), vec(any::<u8>(), 0..64))
             .prop_map(|(participant, id)| Receiver::Request { participant, request_id: id.into() }),
+        participant().prop_map(|participant| Receiver::Consumer { participant }),
     ]
 }
 
@@ -111,19 +115,29 @@ fn room_operation() -> impl Strategy<Value = Operation> {
 fn queue_operation() -> impl Strategy<Value = Operation> {
     let delivery = any::<(u64, u32)>().prop_map(|(item, attempt)| DeliveryId { item, attempt });
     prop_oneof![
-        (uid(), queue(), any::<bool>(), participant(), vec(payload(), 0..4)).prop_map(
-            |(room, queue, create, sender, items)| Operation::SendItems { room, queue, create, sender, items }
-        ),
-        (uid(), queue(), any::<(bool, bool, u32, u64)>(), "[a-z]{0,9}", receiver()).prop_map(
-            |(room, queue, (create, again, max_items, lease_ms), consumer, receiver)| Operation::LeaseItems {
+        (uid(), queue(), any::<bool>(), participant(), vec(payload(), 0..4), vec((any::<u32>(), item_options()), 0..3))
+            .prop_map(|(room, queue, create, sender, items, options)| Operation::SendItems {
                 room,
                 queue,
                 create,
-                max_items,
-                lease_ms,
-                consumer,
-                receiver,
-                again
+                sender,
+                items,
+                options
+            }),
+        (uid(), queue(), any::<(bool, bool, bool, u32, u32, u64)>(), "[a-z]{0,9}", receiver()).prop_map(
+            |(room, queue, (create, again, take, max_items, window, lease_ms), consumer, receiver)| {
+                Operation::LeaseItems {
+                    room,
+                    queue,
+                    create,
+                    max_items,
+                    lease_ms,
+                    consumer,
+                    receiver,
+                    again,
+                    take,
+                    window,
+                }
             }
         ),
         (uid(), queue(), vec(delivery, 0..130)).prop_map(|(room, queue, deliveries)| Operation::AckDeliveries {
@@ -132,6 +146,78 @@ fn queue_operation() -> impl Strategy<Value = Operation> {
             deliveries
         }),
         any::<u32>().prop_map(|limit| Operation::Advance(Advance { limit })),
+    ]
+}
+
+fn item_options() -> impl Strategy<Value = ItemOptions> {
+    let not_before = prop_oneof![
+        Just(NotBefore::Now),
+        any::<u64>().prop_map(NotBefore::After),
+        any::<u64>().prop_map(|ms| NotBefore::At(Timestamp(ms))),
+    ];
+    let text = || option::of(vec(any::<u8>(), 0..40).prop_map(Bytes::from));
+    (0..=9u8, not_before, any::<Option<u64>>(), text(), text()).prop_map(
+        |(priority, not_before, ttl_ms, group, message_id)| ItemOptions {
+            priority,
+            not_before,
+            ttl_ms,
+            group,
+            message_id,
+        },
+    )
+}
+
+fn settings() -> impl Strategy<Value = SettingsPatch> {
+    let state = prop::sample::select(vec![QueueState::Active, QueueState::Paused, QueueState::Closed]);
+    let overflow = prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest]);
+    let numbers = any::<[Option<u64>; 6]>();
+    let counts = any::<[Option<u32>; 3]>();
+    let retention = option::of(option::of(1..u64::MAX));
+    (option::of(state), option::of(overflow), numbers, counts, retention, option::of(option::of(queue()))).prop_map(
+        |(state, overflow, numbers, counts, retention_ms, dead_letter_queue)| SettingsPatch {
+            state,
+            overflow,
+            lease_ms: numbers[0],
+            backoff_ms: numbers[1],
+            max_backoff_ms: numbers[2],
+            deduplication_window_ms: numbers[3],
+            max_items: numbers[4],
+            max_bytes: numbers[5],
+            max_attempts: counts[0],
+            max_in_flight: counts[1],
+            max_in_flight_per_consumer: counts[2],
+            retention_ms,
+            dead_letter_queue,
+        },
+    )
+}
+
+fn queue_upkeep() -> impl Strategy<Value = Operation> {
+    let deliveries = || vec(any::<(u64, u32)>().prop_map(|(item, attempt)| DeliveryId { item, attempt }), 0..9);
+    prop_oneof![
+        (uid(), queue(), deliveries(), any::<Option<u64>>(), any::<bool>(), "[a-zä]{0,9}").prop_map(
+            |(room, queue, deliveries, delay_ms, reject, reason)| Operation::NackDeliveries {
+                room,
+                queue,
+                deliveries,
+                delay_ms,
+                reject,
+                reason
+            }
+        ),
+        (uid(), queue(), deliveries(), any::<u64>()).prop_map(|(room, queue, deliveries, lease_ms)| {
+            Operation::ExtendLeases { room, queue, deliveries, lease_ms }
+        }),
+        (uid(), queue(), any::<bool>(), settings()).prop_map(|(room, queue, create, settings)| {
+            let how = if create { Configure::Create } else { Configure::Update };
+            Operation::ConfigureQueue { room, queue, how, settings }
+        }),
+        (uid(), queue(), vec(any::<u64>(), 0..9))
+            .prop_map(|(room, queue, items)| Operation::CancelItems { room, queue, items }),
+        (uid(), queue(), option::of(queue()), any::<u32>())
+            .prop_map(|(room, queue, to, max_items)| Operation::MoveItems { room, queue, to, max_items }),
+        (uid(), queue(), any::<u32>())
+            .prop_map(|(room, queue, max_items)| Operation::PurgeItems { room, queue, max_items }),
     ]
 }
 
@@ -186,7 +272,7 @@ fn document_operation() -> impl Strategy<Value = Operation> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let operation = prop_oneof![room_operation(), queue_operation(), document_operation()];
+    let operation = prop_oneof![room_operation(), queue_operation(), queue_upkeep(), document_operation()];
     (origin(), operation).prop_map(|(origin, operation)| Command { origin, operation })
 }
 
@@ -242,6 +328,7 @@ fn send_of(items: Vec<Bytes>) -> Command {
             create: true,
             sender: owner,
             items,
+            options: vec![],
         },
     }
 }
@@ -264,7 +351,7 @@ fn a_send_and_an_advance() -> Vec<Command> {
     ]
 }
 
-/// An entry of [`a_send_and_an_advance`] without its schema, which is the same in schemas 1 and 2.
+/// An entry of [`a_send_and_an_advance`] without its schema, which is the same in all schemas.
 const SEND_AND_ADVANCE: &str = concat!(
     "1080d095ffbc31",                                 // time
     "1a3e",                                           // a command
@@ -286,11 +373,12 @@ const SEND_AND_ADVANCE: &str = concat!(
 /// Bytes of logs that exist: they never change their meaning.
 #[test]
 fn an_entry_keeps_its_bytes() {
-    assert_eq!(hex(&encode_batch(TIME, &a_send_and_an_advance())), format!("0802{SEND_AND_ADVANCE}"));
+    assert_eq!(hex(&encode_batch(TIME, &a_send_and_an_advance())), format!("0803{SEND_AND_ADVANCE}"));
 }
 
 #[test]
-fn an_entry_of_schema_1_is_still_read() {
+fn an_entry_of_an_earlier_schema_is_still_read() {
+    assert_eq!(decode_batch(of_hex(&format!("0802{SEND_AND_ADVANCE}"))), Ok((TIME, a_send_and_an_advance())));
     assert_eq!(decode_batch(of_hex(&format!("0801{SEND_AND_ADVANCE}"))), Ok((TIME, a_send_and_an_advance())));
     // An update of a room as schema 1 wrote it: metadata, and an etag.
     let update = decode_batch(of_hex("080110011a1a0a005a16080710ac021a0c0a0a0a046e616d651202687528bd05"));
@@ -340,7 +428,7 @@ fn operations_of_schema_2_keep_their_bytes() {
     assert_eq!(
         hex(&encode_batch(Timestamp(1), &commands)),
         concat!(
-            "08021001",                                 // schema 2, time
+            "08031001",                                 // schema 3, time
             "1a0f0a0092010a080710ac021a03612f62",       // create a document
             "1a260a009a0121080710ac021a03612f62",       // push an update
             "20012a036164613204ac0203023a0209044001",   // create, author, added, required, deletes
@@ -413,9 +501,9 @@ fn payloads_are_slices_of_the_entry() {
 
 #[test]
 fn an_unknown_schema_is_refused() {
-    let batch = wire::Batch { schema: 3, time_ms: 1, commands: vec![wire::Command::default()] };
+    let batch = wire::Batch { schema: 4, time_ms: 1, commands: vec![wire::Command::default()] };
     let refused = decode_batch(batch.encode_to_vec().into());
-    assert_eq!(refused, Err(DecodeBatchError::UnknownSchema { found: 3, known: 2 }));
+    assert_eq!(refused, Err(DecodeBatchError::UnknownSchema { found: 4, known: 3 }));
     assert!(decode_batch(Bytes::new()).is_err());
 }
 
@@ -428,10 +516,14 @@ fn an_unknown_operation_or_field_is_refused_not_skipped() {
         entry.extend(command);
         decode_batch(entry.into())
     };
-    // Operation 23, and an advance with a field 2.
+    // Operations 23 (of schema 3) and 29, and an advance with a field 2.
     assert_eq!(
         command_with(&[0xba, 0x01, 0x00]),
         Err(DecodeBatchError::UnknownField { message: "Command", field: 23 })
+    );
+    assert_eq!(
+        command_with(&[0xea, 0x01, 0x00]),
+        Err(DecodeBatchError::UnknownField { message: "Command", field: 29 })
     );
     assert_eq!(
         command_with(&[0x8a, 0x01, 0x02, 0x10, 0x01]),

@@ -9,10 +9,8 @@ use crate::codec::damaged;
 /// What becomes due. The numbers are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Leases of a queue may have ended.
-    Leases(RoomUid, QueueNumber),
-    /// Acknowledgements of a queue may be forgotten.
-    Acked(RoomUid, QueueNumber),
+    /// Something of a queue waits for this moment.
+    Queue(QueueTimer, RoomUid, QueueNumber),
     /// A session may have expired.
     Session(RoomUid, SessionId),
     /// Data of a deleted room waits to be removed.
@@ -25,6 +23,41 @@ pub(crate) enum Due {
     Request(Vec<u8>),
 }
 
+/// What of a queue waits for time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum QueueTimer {
+    /// Leases may have ended.
+    Leases,
+    /// Acknowledgements may be forgotten.
+    Acked,
+    /// Delayed items may be ready.
+    Delayed,
+    /// Items may have outlived their time.
+    Expiry,
+    /// Ids of messages may be forgotten.
+    Deduplication,
+}
+
+impl QueueTimer {
+    pub const ALL: [QueueTimer; 5] = [
+        QueueTimer::Leases,
+        QueueTimer::Acked,
+        QueueTimer::Delayed,
+        QueueTimer::Expiry,
+        QueueTimer::Deduplication,
+    ];
+
+    fn kind(self) -> u8 {
+        match self {
+            QueueTimer::Leases => DUE_LEASES,
+            QueueTimer::Acked => DUE_ACKED,
+            QueueTimer::Delayed => DUE_DELAYED,
+            QueueTimer::Expiry => DUE_EXPIRY,
+            QueueTimer::Deduplication => DUE_DEDUPLICATION,
+        }
+    }
+}
+
 const DUE_LEASES: u8 = 1;
 const DUE_ACKED: u8 = 2;
 const DUE_SESSION: u8 = 3;
@@ -32,12 +65,14 @@ const DUE_PURGE: u8 = 4;
 const DUE_REQUEST: u8 = 5;
 const DUE_TRIM: u8 = 6;
 const DUE_DROPPED: u8 = 7;
+const DUE_DELAYED: u8 = 8;
+const DUE_EXPIRY: u8 = 9;
+const DUE_DEDUPLICATION: u8 = 10;
 
 impl Keys {
     pub fn due(&self, deadline: Timestamp, due: &Due) -> Vec<u8> {
         let (kind, room) = match due {
-            Due::Leases(room, _) => (DUE_LEASES, *room),
-            Due::Acked(room, _) => (DUE_ACKED, *room),
+            Due::Queue(timer, room, _) => (timer.kind(), *room),
             Due::Session(room, _) => (DUE_SESSION, *room),
             Due::Purge(room) => (DUE_PURGE, *room),
             Due::Trim(room) => (DUE_TRIM, *room),
@@ -49,7 +84,7 @@ impl Keys {
         key.extend_from_slice(&room.number.0.to_be_bytes());
         key.push(kind);
         match due {
-            Due::Leases(_, queue) | Due::Acked(_, queue) => key.extend_from_slice(&queue.0.to_be_bytes()),
+            Due::Queue(_, _, queue) => key.extend_from_slice(&queue.0.to_be_bytes()),
             Due::Session(_, session) => key.extend_from_slice(&session.0),
             Due::Dropped(_, document) => key.extend_from_slice(&document.0.to_be_bytes()),
             Due::Purge(_) | Due::Trim(_) => {}
@@ -78,14 +113,16 @@ impl Keys {
         let room = RoomUid { slot, number };
         let [kind] = take(&mut rest).ok_or_else(broken)?;
         let due = match kind {
-            DUE_LEASES => Due::Leases(room, QueueNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
-            DUE_ACKED => Due::Acked(room, QueueNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
             DUE_SESSION => Due::Session(room, SessionId(take(&mut rest).ok_or_else(broken)?)),
             DUE_PURGE => Due::Purge(room),
             DUE_TRIM => Due::Trim(room),
             DUE_DROPPED => Due::Dropped(room, DocumentNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?))),
             DUE_REQUEST => Due::Request(std::mem::take(&mut rest).to_vec()),
-            _ => return Err(damaged("due index", "unknown kind")),
+            kind => {
+                let timer = QueueTimer::ALL.into_iter().find(|timer| timer.kind() == kind);
+                let timer = timer.ok_or_else(|| damaged("due index", "unknown kind"))?;
+                Due::Queue(timer, room, QueueNumber(u32::from_be_bytes(take(&mut rest).ok_or_else(broken)?)))
+            }
         };
         if rest.is_empty() { Ok((deadline, due)) } else { Err(broken()) }
     }

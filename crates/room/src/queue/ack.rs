@@ -3,16 +3,16 @@
 //! The delivery id (item, attempt) is the fence; time is the entry's, so every replica agrees.
 //! Invariant: an acked item is never delivered again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use conclave_types::limits::{ACKED_MEMORY_MS, DEFAULT_MAX_IN_FLIGHT};
+use conclave_types::limits::ACKED_MEMORY_MS;
 use conclave_types::{DeliveryId, QueueName, RoomUid};
 
-use super::{Acked, InFlight, Queue, Ready};
+use super::{Acked, InFlight, Past, Queue};
 use crate::codec::Record;
-use crate::keys::Due;
+use crate::keys::QueueTimer;
 use crate::state::{State, load};
-use crate::{DeliveryResult, Effect, Outcome, Refusal, TableError, Tables};
+use crate::{DeliveryResult, Outcome, Refusal, TableError, Tables};
 
 pub(crate) fn ack(
     state: &mut State<'_>,
@@ -24,38 +24,64 @@ pub(crate) fn ack(
         Ok(queue) => queue,
         Err(refusal) => return Ok(Outcome::Refused(refusal)),
     };
-    let mut verdicts = Vec::with_capacity(deliveries.len());
-    for (delivery, index) in deliveries.iter().zip(0..) {
-        match judge(state, &queue, *delivery)? {
-            Verdict::Unknown => return Ok(Outcome::Refused(Refusal::DeliveryUnknown { index })),
-            Verdict::Known(result) => verdicts.push(result),
-        }
-    }
-
-    let mut settled = BTreeSet::new();
-    for (delivery, result) in deliveries.iter().zip(&mut verdicts) {
-        if *result == DeliveryResult::Acked && !settled.insert(delivery.item) {
-            *result = DeliveryResult::AlreadyAcked;
-        }
-    }
-    if settled.is_empty() {
+    let judged = match judge_all(state, &queue, deliveries)? {
+        Ok(judged) => judged,
+        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+    };
+    let Judged { results, current } = judged;
+    if current.is_empty() {
         let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
-        return Ok(Outcome::Acked { results: verdicts, revision });
+        return Ok(Outcome::Settled { results, revision });
     }
-    let was_full = queue.header.leased >= u64::from(DEFAULT_MAX_IN_FLIGHT);
-    for (delivery, result) in deliveries.iter().zip(&verdicts) {
-        if *result == DeliveryResult::Acked {
-            settle(state, &mut queue, *delivery)?;
-        }
+    let mut consumers: BTreeMap<String, u64> = BTreeMap::new();
+    let acked = current.len() as u64;
+    for (item, in_flight) in current {
+        settle(state, &mut queue, item, &in_flight)?;
+        *consumers.entry(in_flight.consumer).or_default() += 1;
     }
-    if was_full && queue.header.ready > 0 {
-        // Whoever came while no more could be in flight waits for this.
-        state.emit(Effect::QueueReady { room, queue: name.clone() });
+    for (consumer, count) in consumers {
+        queue.consumer_left(state, &consumer, count)?;
     }
-    Ok(Outcome::Acked { results: verdicts, revision: queue.store(state)? })
+    queue.header.totals.acked += acked;
+    let clock = state.clock();
+    queue.header.meter.at(clock).acked += acked;
+    Ok(Outcome::Settled { results, revision: queue.store(state)? })
+}
+
+/// What was found out about deliveries that a command names.
+pub(crate) struct Judged {
+    /// One for each delivery of the command. Only the first of two that name the same one is [`DeliveryResult::Done`].
+    pub results: Vec<DeliveryResult>,
+    /// Those that count, with their leases.
+    pub current: Vec<(u64, InFlight)>,
+}
+
+/// Judges deliveries before anything is changed. One that the queue never issued refuses them all.
+pub(crate) fn judge_all(
+    state: &State<'_>,
+    queue: &Queue,
+    deliveries: &[DeliveryId],
+) -> Result<Result<Judged, Refusal>, TableError> {
+    let mut judged = Judged { results: Vec::with_capacity(deliveries.len()), current: Vec::new() };
+    let mut settled = BTreeSet::new();
+    for (delivery, index) in deliveries.iter().zip(0..) {
+        let result = match judge(state, queue, *delivery)? {
+            Verdict::Unknown => return Ok(Err(Refusal::DeliveryUnknown { index })),
+            Verdict::Current(_) if !settled.insert(delivery.item) => DeliveryResult::AlreadyDone,
+            Verdict::Current(in_flight) => {
+                judged.current.push((delivery.item, *in_flight));
+                DeliveryResult::Done
+            }
+            Verdict::Known(result) => result,
+        };
+        judged.results.push(result);
+    }
+    Ok(Ok(judged))
 }
 
 enum Verdict {
+    /// It is out, and in time.
+    Current(Box<InFlight>),
     Known(DeliveryResult),
     /// The queue never issued this delivery.
     Unknown,
@@ -70,40 +96,64 @@ fn judge(state: &State<'_>, queue: &Queue, delivery: DeliveryId) -> Result<Verdi
 
     let in_flight = state.keys.in_flight(queue.room, queue.number, item);
     if let Some(in_flight) = load::<InFlight>(&state.overlay, &in_flight)? {
-        let holds = in_flight.attempt == attempt && !in_flight.is_over(state.clock());
-        return Ok(against(in_flight.attempt, if holds { DeliveryResult::Acked } else { DeliveryResult::Stale }));
+        let holds = in_flight.attempt() == attempt && !in_flight.is_over(state.clock());
+        return Ok(match holds {
+            true => Verdict::Current(Box::new(in_flight)),
+            false => against(in_flight.attempt(), DeliveryResult::Stale),
+        });
     }
     if let Some(acked) = load::<Acked>(&state.overlay, &state.keys.acked(queue.room, queue.number, item))? {
         let is_same = acked.attempt == attempt;
-        return Ok(against(acked.attempt, if is_same { DeliveryResult::AlreadyAcked } else { DeliveryResult::Stale }));
+        let result = if is_same { DeliveryResult::AlreadyDone } else { DeliveryResult::Stale };
+        return Ok(against(acked.attempt, result));
     }
-    if let Some(ready) = load::<Ready>(&state.overlay, &state.keys.ready(queue.room, queue.number, item))? {
-        return Ok(against(ready.attempts, DeliveryResult::Stale));
+    if let Some(past) = queue.past_of_waiting(state, item)? {
+        return Ok(against(past.attempts, DeliveryResult::Stale));
     }
-    // Acknowledged so long ago that it is forgotten.
+    // Acknowledged so long ago that it is forgotten, or gone another way.
     Ok(Verdict::Known(DeliveryResult::Stale))
 }
 
-fn settle(state: &mut State<'_>, queue: &mut Queue, delivery: DeliveryId) -> Result<(), TableError> {
-    let (room, number, item) = (queue.room, queue.number, delivery.item);
-    state.overlay.delete(state.keys.item(room, number, item));
+impl Queue {
+    /// What became of an item so far that waits in this queue, if it does.
+    fn past_of_waiting(&self, state: &State<'_>, number: u64) -> Result<Option<Past>, TableError> {
+        let Some(item) = self.find_item(state, number)? else { return Ok(None) };
+        let ready = state.keys.ready(self.room, self.number, item.priority, number);
+        if let Some(past) = load(&state.overlay, &ready)? {
+            return Ok(Some(past));
+        }
+        let until = state.keys.delayed_until(self.room, self.number, number);
+        match load(&state.overlay, &until)? {
+            Some(super::item::DelayedUntil(due)) => {
+                load(&state.overlay, &state.keys.delayed(self.room, self.number, due, number))
+            }
+            None => Ok(Some(Past::default())),
+        }
+    }
+}
+
+fn settle(state: &mut State<'_>, queue: &mut Queue, item: u64, in_flight: &InFlight) -> Result<(), TableError> {
+    let (room, number) = (queue.room, queue.number);
     state.overlay.delete(state.keys.in_flight(room, number, item));
-    let acked = Acked { attempt: delivery.attempt, time: state.clock() };
+    if in_flight.is_special {
+        let record = queue.item(state, item)?;
+        queue.remove(state, item, &record)?;
+    } else {
+        state.overlay.delete(state.keys.item(room, number, item));
+        queue.header.remove_bytes(in_flight.bytes)?;
+    }
+    let acked = Acked { attempt: in_flight.attempt(), time: state.clock() };
     state.overlay.put(state.keys.acked(room, number, item), acked.encode());
 
     let header = &mut queue.header;
-    header.remove_leased(1)?;
     if header.leased_from == item {
         header.leased_from = item + 1;
     }
-    match header.acked_due {
-        Some(_) => header.acked_from = header.acked_from.min(item),
-        None => {
-            let deadline = state.clock().plus_ms(ACKED_MEMORY_MS);
-            state.schedule(deadline, &Due::Acked(room, number));
-            header.acked_due = Some(deadline);
-            header.acked_from = item;
-        }
+    if header.timer(QueueTimer::Acked).is_some() {
+        header.acked_from = header.acked_from.min(item);
+    } else {
+        header.acked_from = item;
+        queue.watch(state, QueueTimer::Acked, state.clock().plus_ms(ACKED_MEMORY_MS));
     }
     Ok(())
 }

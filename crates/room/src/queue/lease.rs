@@ -1,22 +1,26 @@
-//! Leases ready items to a receiver, oldest first.
+//! Leases ready items to a receiver, by priority and oldest first.
 //!
 //! The same receive sent again gets what it still holds, with the same attempts: nothing is delivered twice because a
 //! reply was lost. A receive is known by its session and sequence, or by its request id; one with a request id is
 //! always looked up, because its outcome (which holds bodies) is not kept elsewhere.
 //! Invariant: an item has at most one lease, and each lease of it a higher attempt.
+//!
+//! A receive that takes (at most once) leases nothing: what it is given is gone.
 
-use conclave_types::limits::{DEFAULT_MAX_IN_FLIGHT, MAX_BATCH_ITEMS};
+use conclave_types::limits::MAX_BATCH_ITEMS;
 use conclave_types::{DeliveryId, QueueName, RoomUid};
 
-use super::{InFlight, Item, Queue, Ready};
-use crate::codec::{Record, damaged};
-use crate::keys::Keys;
-use crate::state::{State, load};
-use crate::{DeliveredItem, Outcome, Receiver, TableError, TableReads, Tables};
+use super::{InFlight, Item, Past, Queue, QueueState};
+use crate::codec::Record;
+use crate::keys::{Keys, QueueTimer};
+use crate::state::State;
+use crate::{DeliveredItem, Outcome, Receiver, TableError, TableReads};
 
 /// Bytes of items after which a lease takes no more: the reply has to fit a session frame of 1 MiB. A single item fits
 /// always.
 const MAX_LEASE_BYTES: usize = 704 << 10;
+/// Items whose life is over that one lease removes on its way; the rest is the timer's.
+const MAX_EXPIRED: usize = 256;
 
 /// What a receive asks for.
 pub(crate) struct Lease {
@@ -24,10 +28,14 @@ pub(crate) struct Lease {
     pub queue: QueueName,
     pub create: bool,
     pub max_items: u32,
+    /// 0 for the queue's.
     pub lease_ms: u64,
     pub consumer: String,
     pub receiver: Receiver,
     pub again: bool,
+    pub take: bool,
+    /// Most that the consumer may hold; 0 for no such bound.
+    pub window: u32,
 }
 
 impl Lease {
@@ -45,23 +53,39 @@ impl Lease {
         if !deliveries.is_empty() {
             return self.unchanged(state, deliveries);
         }
-        let most = u64::from(self.max_items)
-            .min(MAX_BATCH_ITEMS as u64)
-            .min(u64::from(DEFAULT_MAX_IN_FLIGHT).saturating_sub(queue.header.leased))
-            .min(queue.header.ready);
-        match most {
+        match self.most(state, &queue)? {
             0 if !queue.is_new => self.unchanged(state, Vec::new()),
             0 => Ok(Outcome::Leased { deliveries: Vec::new(), revision: queue.store(state)? }),
-            most => self.take(state, queue, most as usize),
+            most => self.take(state, queue, most),
         }
     }
 
     fn may_hold_some(&self) -> bool {
         match self.receiver {
-            Receiver::Unnamed => false,
+            Receiver::Unnamed | Receiver::Consumer { .. } => false,
             Receiver::Session { .. } => self.again,
             Receiver::Request { .. } => true,
         }
+    }
+
+    /// How many it may be given.
+    fn most(&self, state: &State<'_>, queue: &Queue) -> Result<usize, TableError> {
+        let settings = &queue.header.settings;
+        if settings.state != QueueState::Active {
+            return Ok(0);
+        }
+        let mut most = queue.header.ready().min(u64::from(self.max_items)).min(MAX_BATCH_ITEMS as u64);
+        if self.take {
+            return Ok(most as usize);
+        }
+        most = most.min(u64::from(settings.max_in_flight).saturating_sub(queue.header.leased));
+        let bounds = [self.window, settings.max_in_flight_per_consumer];
+        if let Some(bound) = bounds.into_iter().filter(|bound| *bound > 0).min()
+            && most > 0
+        {
+            most = most.min(u64::from(bound).saturating_sub(queue.held_by(state, &self.consumer)?));
+        }
+        Ok(most as usize)
     }
 
     /// The reply of a lease that participants cannot see: the room's revision stays.
@@ -70,7 +94,7 @@ impl Lease {
         Ok(Outcome::Leased { deliveries, revision })
     }
 
-    /// What this receiver leased before and has not lost. Looks through at most `DEFAULT_MAX_IN_FLIGHT` records.
+    /// What this receiver leased before and has not lost. Looks through the records in flight, of which there are few.
     fn held(&self, state: &State<'_>, queue: &Queue) -> Result<Vec<DeliveredItem>, TableError> {
         if queue.header.leased == 0 {
             return Ok(Vec::new());
@@ -82,72 +106,103 @@ impl Lease {
             let in_flight = InFlight::decode(value)?;
             if in_flight.receiver == self.receiver && !in_flight.is_over(state.clock()) {
                 let item = Keys::parse_item(&key)?;
-                held.push(delivered(item, load_item(state, queue, item)?, &in_flight));
+                held.push(delivered(item, queue.item(state, item)?, &in_flight));
             }
         }
         Ok(held)
     }
 
     fn take(self, state: &mut State<'_>, mut queue: Queue, most: usize) -> Result<Outcome, TableError> {
-        let deadline = state.clock().plus_ms(self.lease_ms);
+        let (clock, revision) = (state.clock(), state.next_revision(self.room)?);
+        let lease_ms = if self.lease_ms == 0 { queue.header.settings.lease_ms } else { self.lease_ms };
+        let deadline = if self.take { clock } else { clock.plus_ms(lease_ms) };
         let mut deliveries = Vec::with_capacity(most);
-        for (item, attempts, record) in choose(state, &queue, most)? {
+        for (item, past, record) in choose(state, &mut queue, most)? {
+            let past = Past { attempts: past.attempts.saturating_add(1), ..past };
             let in_flight = InFlight {
                 deadline,
-                attempt: attempts.saturating_add(1),
                 consumer: self.consumer.clone(),
                 receiver: self.receiver.clone(),
+                is_special: record.is_special(),
+                bytes: record.item.len() as u64,
+                past,
             };
-            state.overlay.delete(state.keys.ready(self.room, queue.number, item));
-            state.overlay.put(state.keys.in_flight(self.room, queue.number, item), in_flight.encode());
+            if self.take {
+                queue.remove(state, item, &record)?;
+            } else {
+                state.overlay.put(state.keys.in_flight(self.room, queue.number, item), in_flight.encode());
+                let header = &mut queue.header;
+                header.leased_from = if header.leased == 0 && deliveries.is_empty() {
+                    item
+                } else {
+                    header.leased_from.min(item)
+                };
+            }
             deliveries.push(delivered(item, record, &in_flight));
         }
-        let (Some(first), Some(last)) = (deliveries.first(), deliveries.last()) else {
-            return Err(damaged("ready index", "it holds less than its queue's header says"));
-        };
-        let (first, last, taken) = (first.delivery.item, last.delivery.item, deliveries.len() as u64);
-        let header = &mut queue.header;
-        header.leased_from = if header.leased == 0 { first } else { header.leased_from.min(first) };
-        header.leased += taken;
-        header.ready -= taken;
-        header.ready_from = last + 1;
-        queue.watch_lease(state, deadline.plus_ms(1));
-        Ok(Outcome::Leased { deliveries, revision: queue.store(state)? })
+        let taken = deliveries.len() as u64;
+        queue.header.totals.delivered += taken;
+        queue.header.meter.at(clock).delivered += taken;
+        if self.take {
+            queue.header.totals.acked += taken;
+            queue.header.meter.at(clock).acked += taken;
+        } else if taken > 0 {
+            queue.consumer_took(state, &self.consumer, taken)?;
+            queue.watch(state, QueueTimer::Leases, deadline.plus_ms(1));
+        }
+        queue.store_at(state, revision)?;
+        Ok(Outcome::Leased { deliveries, revision })
     }
 }
 
-/// The oldest ready items with their attempts so far: up to `most`, and up to the byte limit.
-fn choose(state: &State<'_>, queue: &Queue, most: usize) -> Result<Vec<(u64, u32, Item)>, TableError> {
-    let range = Keys::items_from(state.keys.ready(queue.room, queue.number, queue.header.ready_from));
-    let (mut chosen, mut bytes) = (Vec::with_capacity(most), 0);
-    for pair in state.overlay.scan(&range.start, &range.end).take(most) {
-        let (key, value) = pair?;
-        let item = Keys::parse_item(&key)?;
-        let record = load_item(state, queue, item)?;
-        bytes += record.item.len();
-        if bytes > MAX_LEASE_BYTES && !chosen.is_empty() {
-            return Ok(chosen);
+/// Takes the next items out of their place, up to the bounds on their number and bytes. What has outlived its time goes.
+fn choose(state: &mut State<'_>, queue: &mut Queue, most: usize) -> Result<Vec<(u64, Past, Item)>, TableError> {
+    let (mut chosen, mut bytes, mut expired) = (Vec::with_capacity(most), 0, 0);
+    while chosen.len() < most && queue.header.ready() > 0 {
+        let ready = queue.ready_items(state, most - chosen.len())?;
+        for (priority, number, past) in ready {
+            let record = queue.item(state, number)?;
+            if record.is_over(state.clock()) {
+                queue.take_ready(state, priority, number)?;
+                queue.remove(state, number, &record)?;
+                queue.header.totals.expired += 1;
+                expired += 1;
+                if record.group.is_some() {
+                    // The next of its group may stand before what was read.
+                    break;
+                }
+                continue;
+            }
+            bytes += record.item.len();
+            if bytes > MAX_LEASE_BYTES && !chosen.is_empty() {
+                return Ok(chosen);
+            }
+            queue.take_ready(state, priority, number)?;
+            chosen.push((number, past, record));
         }
-        chosen.push((item, Ready::decode(value)?.attempts, record));
-    }
-    if chosen.len() < most {
-        return Err(damaged("ready index", "it holds less than its queue's header says"));
+        // One more look for what stood behind what is over; a group's next item became ready meanwhile, too.
+        if expired == 0 {
+            break;
+        }
+        if expired > MAX_EXPIRED {
+            // Something may be left for whoever looks again.
+            queue.wake();
+            break;
+        }
     }
     Ok(chosen)
 }
 
-fn load_item(state: &State<'_>, queue: &Queue, item: u64) -> Result<Item, TableError> {
-    let record = load(&state.overlay, &state.keys.item(queue.room, queue.number, item))?;
-    record.ok_or_else(|| damaged(Item::NAME, "missing for an item that is ready or in flight"))
-}
-
-fn delivered(item: u64, record: Item, in_flight: &InFlight) -> DeliveredItem {
+pub(crate) fn delivered(item: u64, record: Item, in_flight: &InFlight) -> DeliveredItem {
     DeliveredItem {
-        delivery: DeliveryId { item, attempt: in_flight.attempt },
+        delivery: DeliveryId { item, attempt: in_flight.attempt() },
         item: record.item,
         sender: record.sender,
         send_time: record.send_time,
         revision: record.revision,
         deadline: in_flight.deadline,
+        priority: record.priority,
+        group: record.group,
+        dead: record.dead,
     }
 }

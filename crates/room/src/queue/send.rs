@@ -1,41 +1,140 @@
-//! Sends items: all of them or none, in order, numbered without gaps.
+//! Sends items: all of them or none, in order, numbered without gaps. An item whose message was sent before is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use conclave_types::{ParticipantName, QueueName, RoomUid};
 
-use super::{Item, Queue, Ready};
-use crate::codec::Record;
+use super::place::Left;
+use super::{Item, Overflow, Queue, QueueState};
+use crate::command::{ItemOptions, NotBefore};
 use crate::state::State;
-use crate::{Effect, Outcome, TableError};
+use crate::{Outcome, Refusal, TableError};
 
-pub(crate) fn send(
-    state: &mut State<'_>,
-    room: RoomUid,
-    name: &QueueName,
-    create: bool,
-    sender: &ParticipantName,
-    items: Vec<Bytes>,
-) -> Result<Outcome, TableError> {
-    state.act_as(sender);
-    let found = if create { Queue::find_or_begin(state, room, name)? } else { Queue::find(state, room, name)? };
-    let mut queue = match found {
-        Ok(queue) => queue,
-        Err(refusal) => return Ok(Outcome::Refused(refusal)),
+/// Items that one send may put out of the queue to make room.
+const MAX_DROPS: usize = 1_024;
+
+pub(crate) struct NewItems {
+    pub room: RoomUid,
+    pub queue: QueueName,
+    pub create: bool,
+    pub sender: ParticipantName,
+    pub items: Vec<Bytes>,
+    pub options: Vec<(u32, ItemOptions)>,
+}
+
+impl NewItems {
+    pub fn apply(self, state: &mut State<'_>) -> Result<Outcome, TableError> {
+        state.act_as(&self.sender);
+        let found = if self.create {
+            Queue::find_or_begin(state, self.room, &self.queue)?
+        } else {
+            Queue::find(state, self.room, &self.queue)?
+        };
+        let mut queue = match found {
+            Ok(queue) => queue,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
+        };
+        if queue.header.settings.state == QueueState::Closed {
+            return Ok(Outcome::Refused(Refusal::QueueClosed));
+        }
+        let NewItems { room, sender, items, options, .. } = self;
+        let mut options: BTreeMap<u32, ItemOptions> = options.into_iter().collect();
+        let (duplicates, first_of_before) = recognise(state, &queue, &options)?;
+        queue.header.totals.duplicates += duplicates.len() as u64;
+        if !duplicates.is_empty() && duplicates.len() == items.len() {
+            let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
+            queue.store_unseen(state);
+            return Ok(Outcome::Sent { first_item: first_of_before, revision, duplicates });
+        }
+        let is_new = |index: &u32| duplicates.binary_search(index).is_err();
+        let (mut count, mut bytes) = (0, 0);
+        for (_, item) in (0..).zip(&items).filter(|(index, _)| is_new(index)) {
+            count += 1;
+            bytes += item.len() as u64;
+        }
+        if !make_room(state, &mut queue, count, bytes)? {
+            return Ok(Outcome::Refused(Refusal::QueueFull));
+        }
+
+        let (clock, revision) = (state.clock(), state.next_revision(room)?);
+        let first_item = queue.header.last_item + 1;
+        for (index, item) in (0..).zip(items).filter(|(index, _)| is_new(index)) {
+            let options = options.remove(&index).unwrap_or_default();
+            queue.header.last_item += 1;
+            let number = queue.header.last_item;
+            let lives_ms = [options.ttl_ms, queue.header.settings.retention_ms].into_iter().flatten().min();
+            let record = Item {
+                sender: sender.clone(),
+                send_time: clock,
+                revision,
+                priority: options.priority,
+                expires: lives_ms.map(|lives| clock.plus_ms(lives)),
+                group: options.group,
+                dead: None,
+                item,
+            };
+            let not_before = match options.not_before {
+                NotBefore::Now => None,
+                NotBefore::After(ms) => Some(clock.plus_ms(ms)),
+                NotBefore::At(time) => Some(time),
+            };
+            if let Some(message) = options.message_id {
+                queue.remember(state, &message, number)?;
+            }
+            queue.place(state, number, &record, not_before)?;
+        }
+        queue.header.totals.sent += count;
+        queue.header.meter.at(clock).sent += count;
+        queue.store_at(state, revision)?;
+        Ok(Outcome::Sent { first_item, revision, duplicates })
+    }
+}
+
+/// The indices of items that were sent before, or earlier in the same send, and the item that the first of them became.
+fn recognise(
+    state: &State<'_>,
+    queue: &Queue,
+    options: &BTreeMap<u32, ItemOptions>,
+) -> Result<(Vec<u32>, u64), TableError> {
+    let (mut duplicates, mut first, mut seen) = (Vec::new(), 0, BTreeSet::new());
+    if queue.header.settings.deduplication_window_ms == 0 {
+        return Ok((duplicates, first));
+    }
+    for (index, options) in options {
+        let Some(message) = &options.message_id else { continue };
+        let before = queue.sent_before(state, message)?;
+        if before.is_some() || !seen.insert(message) {
+            if duplicates.is_empty() {
+                first = before.unwrap_or_default();
+            }
+            duplicates.push(*index);
+        }
+    }
+    Ok((duplicates, first))
+}
+
+/// Whether so much more fits, after what the queue does to make room.
+fn make_room(state: &mut State<'_>, queue: &mut Queue, count: u64, bytes: u64) -> Result<bool, TableError> {
+    let settings = &queue.header.settings;
+    let (max_items, max_bytes) = (settings.max_items, settings.max_bytes);
+    let fits = |queue: &Queue| {
+        queue.header.items().saturating_add(count) <= max_items
+            && (max_bytes == 0 || queue.header.bytes.saturating_add(bytes) <= max_bytes)
     };
-    let (number, first_item) = (queue.number, queue.header.last_item + 1);
-    if queue.header.ready == 0 {
-        queue.header.ready_from = first_item;
+    if settings.overflow == Overflow::Reject {
+        return Ok(fits(queue));
     }
-    queue.header.ready += items.len() as u64;
-    queue.header.last_item += items.len() as u64;
-    let revision = queue.store(state)?;
-
-    let send_time = state.clock();
-    for (number_of_item, item) in (first_item..).zip(items) {
-        let record = Item { sender: sender.clone(), send_time, revision, item };
-        state.overlay.put(state.keys.item(room, number, number_of_item), record.encode());
-        state.overlay.put(state.keys.ready(room, number, number_of_item), Ready { attempts: 0 }.encode());
+    for _ in 0..MAX_DROPS {
+        if fits(queue) {
+            return Ok(true);
+        }
+        let Some((number, item)) = queue.oldest_of_the_lowest(state)? else { return Ok(false) };
+        if let Left::Waiting(_) = queue.leave(state, number, &item)? {
+            queue.header.level(item.priority)?.from = number + 1;
+            queue.remove(state, number, &item)?;
+            queue.header.totals.dropped += 1;
+        }
     }
-    state.emit(Effect::QueueReady { room, queue: name.clone() });
-    Ok(Outcome::Sent { first_item, revision })
+    Ok(fits(queue))
 }

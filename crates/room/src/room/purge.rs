@@ -10,7 +10,7 @@ use conclave_types::{RoomUid, Timestamp};
 use crate::advance::Budget;
 use crate::codec::Record;
 use crate::document::delete::DroppedDocument;
-use crate::keys::{Due, Keys, QueueNumber, Tag};
+use crate::keys::{Due, Keys, QueueNumber, QueueTimer, Tag};
 use crate::message::MessageLog;
 use crate::queue::QueueHeader;
 use crate::session::SessionRecord;
@@ -86,9 +86,8 @@ fn owned_due_entries(
         let header = QueueHeader::decode(value)?;
         let number = rest.try_into().map_err(|_| crate::codec::damaged(QueueHeader::NAME, "key"))?;
         let queue = QueueNumber(u32::from_be_bytes(number));
-        let leases = header.leases_due.map(|deadline| (deadline, Due::Leases(room, queue)));
-        let acked = header.acked_due.map(|deadline| (deadline, Due::Acked(room, queue)));
-        return Ok(leases.into_iter().chain(acked).collect());
+        let due = |(timer, at): (QueueTimer, Option<Timestamp>)| Some((at?, Due::Queue(timer, room, queue)));
+        return Ok(QueueTimer::ALL.into_iter().zip(header.timers).filter_map(due).collect());
     }
     Ok(Vec::new())
 }

@@ -3,12 +3,13 @@
 //! An encoded outcome is codes, ids and revisions, at most 64 bytes; never a body.
 
 use bytes::Bytes;
+use conclave_types::limits::MAX_BATCH_ITEMS;
 use conclave_types::{Revision, RoomNumber, RoomUid, Sequence, SessionId, Slot};
 
 use super::SessionRecord;
 use crate::codec::{Reader, Record, Writer, damaged};
 use crate::state::{State, load};
-use crate::{DeliveryResult, Outcome, Refusal, TableError};
+use crate::{CancelResult, DeliveryResult, Outcome, Refusal, TableError};
 
 /// One key's kept outcomes: those of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +94,18 @@ const ROOM_CREATED: u8 = 1;
 const ROOM_UPDATED: u8 = 2;
 const ROOM_DELETED: u8 = 3;
 const SENT: u8 = 4;
-const ACKED: u8 = 5;
+const SETTLED: u8 = 5;
 const REFUSED: u8 = 6;
 const DOCUMENT_READY: u8 = 7;
 const PUSHED: u8 = 8;
 const DOCUMENT_RENAMED: u8 = 9;
 const DOCUMENT_DELETED: u8 = 10;
 const POSTED: u8 = 11;
+const SENT_WITH_DUPLICATES: u8 = 12;
+const QUEUE_CONFIGURED: u8 = 13;
+const ITEMS_CANCELLED: u8 = 14;
+const ITEMS_MOVED: u8 = 15;
+const ITEMS_PURGED: u8 = 16;
 
 /// Encodes an outcome that can be kept: any but those that are made anew each time (leases, attachments, timers).
 pub(crate) fn encode(outcome: &Outcome) -> Result<Bytes, TableError> {
@@ -123,18 +129,34 @@ pub(crate) fn encode(outcome: &Outcome) -> Result<Bytes, TableError> {
             writer.u8((*created).into());
             writer.revision(*revision);
         }
-        Outcome::Sent { first_item, revision } => {
-            writer.u8(SENT);
+        Outcome::Sent { first_item, revision, duplicates } => {
+            writer.u8(if duplicates.is_empty() { SENT } else { SENT_WITH_DUPLICATES });
             writer.varint(*first_item);
             writer.revision(*revision);
-        }
-        Outcome::Acked { results, revision } => {
-            writer.u8(ACKED);
-            writer.revision(*revision);
-            writer.varint(results.len() as u64);
-            for four in results.chunks(4) {
-                writer.u8(four.iter().rev().fold(0, |byte, result| byte << 2 | result_code(*result)));
+            if !duplicates.is_empty() {
+                write_indices(&mut writer, duplicates);
             }
+        }
+        Outcome::Settled { results, revision } => {
+            writer.u8(SETTLED);
+            writer.revision(*revision);
+            write_codes(&mut writer, results.iter().map(|result| delivery_code(*result)).collect());
+        }
+        Outcome::QueueConfigured { revision } => write_revision(&mut writer, QUEUE_CONFIGURED, *revision),
+        Outcome::ItemsCancelled { results, revision } => {
+            writer.u8(ITEMS_CANCELLED);
+            writer.revision(*revision);
+            write_codes(&mut writer, results.iter().map(|result| cancel_code(*result)).collect());
+        }
+        Outcome::ItemsMoved { moved: count, left, revision } => {
+            write_revision(&mut writer, ITEMS_MOVED, *revision);
+            writer.varint(*count);
+            writer.varint(*left);
+        }
+        Outcome::ItemsPurged { purged: count, left, revision } => {
+            write_revision(&mut writer, ITEMS_PURGED, *revision);
+            writer.varint(*count);
+            writer.varint(*left);
         }
         Outcome::Refused(refusal) => {
             writer.u8(REFUSED);
@@ -175,16 +197,27 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Outcome, TableError> {
             };
             Outcome::DocumentReady { document, created, revision: reader.revision()? }
         }
-        SENT => Outcome::Sent { first_item: reader.varint()?, revision: reader.revision()? },
-        ACKED => {
-            let revision: Revision = reader.revision()?;
-            let count = reader.varint()?;
-            let (mut results, mut byte) = (Vec::new(), 0);
-            for index in 0..count {
-                byte = if index % 4 == 0 { reader.u8()? } else { byte >> 2 };
-                results.push(result_of(byte & 3).ok_or_else(|| reader.damaged("unknown delivery result"))?);
-            }
-            Outcome::Acked { results, revision }
+        kind @ (SENT | SENT_WITH_DUPLICATES) => {
+            let (first_item, revision) = (reader.varint()?, reader.revision()?);
+            let duplicates = if kind == SENT { Vec::new() } else { read_indices(&mut reader)? };
+            Outcome::Sent { first_item, revision, duplicates }
+        }
+        SETTLED => {
+            let revision = reader.revision()?;
+            Outcome::Settled { results: read_codes(&mut reader, delivery_of)?, revision }
+        }
+        QUEUE_CONFIGURED => Outcome::QueueConfigured { revision: reader.revision()? },
+        ITEMS_CANCELLED => {
+            let revision = reader.revision()?;
+            Outcome::ItemsCancelled { results: read_codes(&mut reader, cancel_of)?, revision }
+        }
+        ITEMS_MOVED => {
+            let revision = reader.revision()?;
+            Outcome::ItemsMoved { moved: reader.varint()?, left: reader.varint()?, revision }
+        }
+        ITEMS_PURGED => {
+            let revision = reader.revision()?;
+            Outcome::ItemsPurged { purged: reader.varint()?, left: reader.varint()?, revision }
         }
         REFUSED => Outcome::Refused(read_refusal(&mut reader)?),
         _ => return Err(reader.damaged("unknown kind")),
@@ -193,18 +226,68 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Outcome, TableError> {
     Ok(outcome)
 }
 
-fn result_code(result: DeliveryResult) -> u8 {
+/// Ascending indices below 128 as bits, lowest first.
+fn write_indices(writer: &mut Writer, indices: &[u32]) {
+    let mut bits = [0u8; MAX_BATCH_ITEMS.div_ceil(8)];
+    for index in indices {
+        if let Some(byte) = bits.get_mut(*index as usize / 8) {
+            *byte |= 1 << (index % 8);
+        }
+    }
+    let used = bits.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    writer.bytes(&bits[..used]);
+}
+
+fn read_indices(reader: &mut Reader) -> Result<Vec<u32>, TableError> {
+    let bits = reader.bytes()?;
+    let is_set = |index: &u32| bits[*index as usize / 8] & 1 << (index % 8) != 0;
+    Ok((0..bits.len() as u32 * 8).filter(is_set).collect())
+}
+
+/// How many, then four in a byte.
+fn write_codes(writer: &mut Writer, codes: Vec<u8>) {
+    writer.varint(codes.len() as u64);
+    for four in codes.chunks(4) {
+        writer.u8(four.iter().rev().fold(0, |byte, code| byte << 2 | code));
+    }
+}
+
+fn read_codes<T>(reader: &mut Reader, of: impl Fn(u8) -> Option<T>) -> Result<Vec<T>, TableError> {
+    let count = reader.varint()?;
+    let (mut results, mut byte) = (Vec::new(), 0);
+    for index in 0..count {
+        byte = if index % 4 == 0 { reader.u8()? } else { byte >> 2 };
+        results.push(of(byte & 3).ok_or_else(|| reader.damaged("unknown result"))?);
+    }
+    Ok(results)
+}
+
+fn delivery_code(result: DeliveryResult) -> u8 {
     match result {
-        DeliveryResult::Acked => 1,
-        DeliveryResult::AlreadyAcked => 2,
+        DeliveryResult::Done => 1,
+        DeliveryResult::AlreadyDone => 2,
         DeliveryResult::Stale => 3,
     }
 }
 
-fn result_of(code: u8) -> Option<DeliveryResult> {
-    [DeliveryResult::Acked, DeliveryResult::AlreadyAcked, DeliveryResult::Stale]
+fn delivery_of(code: u8) -> Option<DeliveryResult> {
+    [DeliveryResult::Done, DeliveryResult::AlreadyDone, DeliveryResult::Stale]
         .into_iter()
-        .find(|result| result_code(*result) == code)
+        .find(|result| delivery_code(*result) == code)
+}
+
+fn cancel_code(result: CancelResult) -> u8 {
+    match result {
+        CancelResult::Cancelled => 1,
+        CancelResult::Gone => 2,
+        CancelResult::InFlight => 3,
+    }
+}
+
+fn cancel_of(code: u8) -> Option<CancelResult> {
+    [CancelResult::Cancelled, CancelResult::Gone, CancelResult::InFlight]
+        .into_iter()
+        .find(|result| cancel_code(*result) == code)
 }
 
 const DELIVERY_UNKNOWN: u8 = 6;
@@ -226,6 +309,10 @@ fn write_refusal(refusal: Refusal, writer: &mut Writer) {
         Refusal::DocumentExists => 13,
         Refusal::DocumentLimit => 14,
         Refusal::NeedSync => 15,
+        Refusal::QueueExists => 16,
+        Refusal::QueueClosed => 17,
+        Refusal::QueueFull => 18,
+        Refusal::SameQueue => 19,
     });
     if let Refusal::DeliveryUnknown { index } = refusal {
         writer.varint(index.into());
@@ -249,6 +336,10 @@ fn read_refusal(reader: &mut Reader) -> Result<Refusal, TableError> {
         13 => Refusal::DocumentExists,
         14 => Refusal::DocumentLimit,
         15 => Refusal::NeedSync,
+        16 => Refusal::QueueExists,
+        17 => Refusal::QueueClosed,
+        18 => Refusal::QueueFull,
+        19 => Refusal::SameQueue,
         _ => return Err(reader.damaged("unknown refusal")),
     })
 }
@@ -256,7 +347,6 @@ fn read_refusal(reader: &mut Reader) -> Result<Refusal, TableError> {
 #[cfg(test)]
 mod tests {
     use conclave_types::DocumentNumber;
-    use conclave_types::limits::MAX_BATCH_ITEMS;
     use proptest::prelude::*;
 
     use super::*;
@@ -267,7 +357,11 @@ mod tests {
     fn outcome() -> impl Strategy<Value = Outcome> {
         let revision = || any::<u64>().prop_map(Revision);
         let result =
-            prop_oneof![Just(DeliveryResult::Acked), Just(DeliveryResult::AlreadyAcked), Just(DeliveryResult::Stale)];
+            prop_oneof![Just(DeliveryResult::Done), Just(DeliveryResult::AlreadyDone), Just(DeliveryResult::Stale)];
+        let cancelled =
+            prop_oneof![Just(CancelResult::Cancelled), Just(CancelResult::Gone), Just(CancelResult::InFlight)];
+        let indices = prop::collection::btree_set(0..MAX_BATCH_ITEMS as u32, 0..MAX_BATCH_ITEMS);
+        let three = || (any::<u64>(), any::<u64>(), any::<u64>().prop_map(Revision));
         prop_oneof![
             (any::<u16>(), any::<u64>(), revision()).prop_map(|(slot, number, revision)| Outcome::RoomCreated {
                 room: RoomUid { slot: Slot(slot), number: RoomNumber(number) },
@@ -275,9 +369,18 @@ mod tests {
             }),
             revision().prop_map(|revision| Outcome::RoomUpdated { revision }),
             revision().prop_map(|revision| Outcome::RoomDeleted { revision }),
-            (any::<u64>(), revision()).prop_map(|(first_item, revision)| Outcome::Sent { first_item, revision }),
+            (any::<u64>(), revision(), indices).prop_map(|(first_item, revision, indices)| Outcome::Sent {
+                first_item,
+                revision,
+                duplicates: indices.into_iter().collect()
+            }),
             (prop::collection::vec(result, 0..=MAX_BATCH_ITEMS), revision())
-                .prop_map(|(results, revision)| Outcome::Acked { results, revision }),
+                .prop_map(|(results, revision)| Outcome::Settled { results, revision }),
+            (prop::collection::vec(cancelled, 0..=MAX_BATCH_ITEMS), revision())
+                .prop_map(|(results, revision)| Outcome::ItemsCancelled { results, revision }),
+            revision().prop_map(|revision| Outcome::QueueConfigured { revision }),
+            three().prop_map(|(moved, left, revision)| Outcome::ItemsMoved { moved, left, revision }),
+            three().prop_map(|(purged, left, revision)| Outcome::ItemsPurged { purged, left, revision }),
             revision().prop_map(|revision| Outcome::Pushed { revision }),
             revision().prop_map(|revision| Outcome::DocumentRenamed { revision }),
             revision().prop_map(|revision| Outcome::DocumentDeleted { revision }),
@@ -307,6 +410,10 @@ mod tests {
                 Refusal::DocumentExists,
                 Refusal::DocumentLimit,
                 Refusal::NeedSync,
+                Refusal::QueueExists,
+                Refusal::QueueClosed,
+                Refusal::QueueFull,
+                Refusal::SameQueue,
             ]),
         ]
     }
@@ -328,17 +435,28 @@ mod tests {
     #[test]
     fn the_longest_outcome_fits() {
         let acked =
-            Outcome::Acked { results: vec![DeliveryResult::Stale; MAX_BATCH_ITEMS], revision: Revision(u64::MAX) };
+            Outcome::Settled { results: vec![DeliveryResult::Stale; MAX_BATCH_ITEMS], revision: Revision(u64::MAX) };
         assert_eq!(encode(&acked).unwrap().len(), 45);
     }
 
     #[test]
     fn outcome_bytes_are_as_they_were_first_stored() {
-        let acked = Outcome::Acked {
-            results: [1, 2, 3, 1, 2].into_iter().filter_map(result_of).collect(),
+        let acked = Outcome::Settled {
+            results: [1, 2, 3, 1, 2].into_iter().filter_map(delivery_of).collect(),
             revision: Revision(9),
         };
         assert_eq!(&encode(&acked).unwrap()[..], [5, 9, 5, 0b01_11_10_01, 2]);
+        let sent = Outcome::Sent { first_item: 3, revision: Revision(9), duplicates: vec![1, 9] };
+        assert_eq!(&encode(&sent).unwrap()[..], [12, 3, 9, 2, 0b10, 0b10]);
+        let cancelled = Outcome::ItemsCancelled {
+            results: [1, 2, 3].into_iter().filter_map(cancel_of).collect(),
+            revision: Revision(9),
+        };
+        assert_eq!(&encode(&cancelled).unwrap()[..], [14, 9, 3, 0b11_10_01]);
+        let moved = Outcome::ItemsMoved { moved: 1, left: 2, revision: Revision(9) };
+        assert_eq!(&encode(&moved).unwrap()[..], [15, 9, 1, 2]);
+        let purged = Outcome::ItemsPurged { purged: 1, left: 2, revision: Revision(9) };
+        assert_eq!(&encode(&purged).unwrap()[..], [16, 9, 1, 2]);
         let unknown = Outcome::Refused(Refusal::DeliveryUnknown { index: 4 });
         assert_eq!(&encode(&unknown).unwrap()[..], [6, 6, 4]);
 
@@ -350,13 +468,14 @@ mod tests {
             (Outcome::DocumentRenamed { revision }, 9),
             (Outcome::DocumentDeleted { revision }, 10),
             (Outcome::Posted { revision }, 11),
+            (Outcome::QueueConfigured { revision }, 13),
         ] {
             assert_eq!(&encode(&outcome).unwrap()[..], [kind, 9]);
         }
         assert_eq!(&encode(&Outcome::Refused(Refusal::NeedSync)).unwrap()[..], [6, 15]);
 
         let mut open = OpenOutcomes::default();
-        open.push(Sequence(7), encode(&Outcome::Sent { first_item: 3, revision: Revision(8) }).unwrap());
+        open.push(Sequence(7), encode(&Outcome::Sent { first_item: 3, revision: Revision(8), duplicates: vec![] }).unwrap());
         open.push(Sequence(9), encode(&unknown).unwrap());
         assert_eq!(&open.encode()[..], [1, 7, 3, 4, 3, 8, 2, 3, 6, 6, 4]);
         assert_eq!(OpenOutcomes::decode(open.encode()), Ok(open));

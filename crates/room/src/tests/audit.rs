@@ -1,31 +1,31 @@
 //! Checks that hold for the tables of a shard after every entry, whatever was applied.
 
+mod queues;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use conclave_types::{DocumentNumber, DocumentPath, Revision, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
+use conclave_types::{DocumentNumber, DocumentPath, QueueName, Revision, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
 
 use super::harness::GROUP;
 use crate::codec::Record;
 use crate::document::changes::{ChangeRecord, DocumentChanges};
 use crate::document::delete::DroppedDocument;
 use crate::document::{DocumentClock, DocumentHeader};
-use crate::keys::{Due, Keys, QueueNumber, Tag};
+use crate::keys::{Due, Keys, QueueNumber, QueueTimer, Tag};
 use crate::memory::MemoryTables;
 use crate::message::{MessageLog, MessageRecord};
-use crate::queue::{Acked, InFlight, QueueHeader};
 use crate::room::{RoomHeader, RoomState};
 use crate::session::{KeptRange, OpenOutcomes, SessionRecord};
 use crate::state::ShardHeader;
+
+use queues::QueueTables;
 
 type QueueId = (RoomUid, QueueNumber);
 
 #[derive(Default)]
 struct Seen {
-    queues: BTreeMap<QueueId, QueueHeader>,
-    items: BTreeSet<(QueueId, u64)>,
-    ready: BTreeSet<(QueueId, u64)>,
-    in_flight: BTreeMap<(QueueId, u64), InFlight>,
-    acked: BTreeMap<(QueueId, u64), Acked>,
+    queues: BTreeMap<QueueId, QueueTables>,
+    queue_names: BTreeMap<(RoomUid, QueueName), QueueNumber>,
     sessions: BTreeMap<(RoomUid, SessionId), SessionRecord>,
     kept: BTreeMap<(RoomUid, SessionId), Vec<KeptRange>>,
     due: BTreeSet<(Timestamp, Vec<u8>)>,
@@ -47,10 +47,11 @@ pub(super) fn audit(tables: &MemoryTables) {
     let seen = look(tables, &keys);
     let header = ShardHeader::load(tables, &keys).unwrap();
     let seen_clock = header.clock;
-    for (queue, header) in seen.queues.iter().filter(|((room, _), _)| seen.active.contains_key(room)) {
-        audit_queue(&seen, *queue, header);
+    for (queue, tables) in seen.queues.iter().filter(|((room, _), _)| seen.active.contains_key(room)) {
+        tables.audit(&keys, *queue, seen_clock);
     }
     for (room, header) in &seen.active {
+        audit_queues(&seen, *room, header);
         audit_documents(&seen, *room, header);
         audit_messages(&seen, *room, header, seen_clock);
     }
@@ -65,9 +66,11 @@ pub(super) fn audit(tables: &MemoryTables) {
 
     let mut owned: BTreeSet<(Timestamp, Vec<u8>)> = BTreeSet::new();
     let mut own = |deadline, due: Due| assert!(owned.insert((deadline, keys.due(deadline, &due))));
-    for ((room, queue), header) in &seen.queues {
-        header.leases_due.into_iter().for_each(|at| own(at, Due::Leases(*room, *queue)));
-        header.acked_due.into_iter().for_each(|at| own(at, Due::Acked(*room, *queue)));
+    for ((room, queue), tables) in &seen.queues {
+        // In a room being deleted, the header may be gone already, and its due entries with it.
+        for (timer, at) in tables.header.iter().flat_map(|header| QueueTimer::ALL.into_iter().zip(header.timers)) {
+            at.into_iter().for_each(|at| own(at, Due::Queue(timer, *room, *queue)));
+        }
     }
     for ((room, session), record) in &seen.sessions {
         own(record.due, Due::Session(*room, *session));
@@ -80,8 +83,7 @@ pub(super) fn audit(tables: &MemoryTables) {
     }
     for entry in &owned {
         let (_, due) = keys.parse_due(&entry.1).unwrap();
-        if let Due::Leases(room, _)
-        | Due::Acked(room, _)
+        if let Due::Queue(_, room, _)
         | Due::Session(room, _)
         | Due::Trim(room)
         | Due::Dropped(room, _) = due
@@ -103,22 +105,19 @@ pub(super) fn audit(tables: &MemoryTables) {
     assert_eq!(requests, seen.requests);
 }
 
-fn audit_queue(seen: &Seen, queue: QueueId, header: &QueueHeader) {
-    let of_queue = |(id, item): &(QueueId, u64)| (*id == queue).then_some(*item);
-    let ready: BTreeSet<u64> = seen.ready.iter().filter_map(of_queue).collect();
-    let in_flight: BTreeSet<u64> = seen.in_flight.keys().filter_map(of_queue).collect();
-    let acked: BTreeSet<u64> = seen.acked.keys().filter_map(of_queue).collect();
-    let items: BTreeSet<u64> = seen.items.iter().filter_map(of_queue).collect();
-
-    assert!(ready.is_disjoint(&in_flight) && items.is_disjoint(&acked));
-    assert_eq!(&ready | &in_flight, items, "every item is ready or in flight");
-    assert_eq!((header.ready, header.leased), (ready.len() as u64, in_flight.len() as u64));
-    assert!(items.iter().chain(&acked).all(|item| (1..=header.last_item).contains(item)));
-    assert!(ready.iter().all(|item| *item >= header.ready_from), "ready hint");
-    assert!(in_flight.iter().all(|item| *item >= header.leased_from), "leased hint");
-    assert!(acked.iter().all(|item| *item >= header.acked_from), "acked hint");
-    assert!(acked.is_empty() || header.acked_due.is_some(), "acks that nobody forgets");
-    assert!(in_flight.is_empty() || header.leases_due.is_some(), "leases that nobody ends");
+/// Each queue has one name, and its number is one of those that the room gave.
+fn audit_queues(seen: &Seen, room: RoomUid, header: &RoomHeader) {
+    let of_room = |((of, number), tables): (&QueueId, &QueueTables)| {
+        (*of == room).then(|| (tables.header.as_ref().map(|header| header.name.clone()).unwrap(), *number))
+    };
+    let queues: BTreeMap<QueueName, QueueNumber> = seen.queues.iter().filter_map(of_room).collect();
+    let names = seen.queue_names.iter().filter(|((of, _), _)| *of == room);
+    assert_eq!(queues, names.map(|((_, name), number)| (name.clone(), *number)).collect());
+    assert_eq!(queues.values().map(|number| number.0).collect::<BTreeSet<_>>(), (1..=header.queues).collect());
+    let headers = seen.queues.iter().filter(|((of, _), _)| *of == room).filter_map(|(_, tables)| tables.header.as_ref());
+    for queue in headers {
+        assert!(queue.revision <= queue.changed && queue.changed <= header.revision, "revisions of {}", queue.name);
+    }
 }
 
 fn audit_documents(seen: &Seen, room: RoomUid, header: &RoomHeader) {
@@ -188,8 +187,6 @@ fn look_at_room(seen: &mut Seen, keys: &Keys, key: &[u8], value: bytes::Bytes) {
     };
     let (tag, rest) = keys.parse_room_data(key).unwrap();
     seen.rooms.insert(room);
-    let queue = || (room, QueueNumber(u32::from_be_bytes(rest[..4].try_into().unwrap())));
-    let item = || (queue(), Keys::parse_item(key).unwrap());
     if tag == Tag::Header as u8 {
         let header = RoomHeader::decode(value).unwrap();
         if header.state == RoomState::Active {
@@ -202,16 +199,9 @@ fn look_at_room(seen: &mut Seen, keys: &Keys, key: &[u8], value: bytes::Bytes) {
     } else if tag == Tag::Message as u8 {
         let revision = Keys::parse_revision(key).unwrap();
         seen.messages.entry(room).or_default().push((revision, MessageRecord::decode(value).unwrap()));
-    } else if tag == Tag::QueueHeader as u8 {
-        seen.queues.insert(queue(), QueueHeader::decode(value).unwrap());
-    } else if tag == Tag::Item as u8 {
-        seen.items.insert(item());
-    } else if tag == Tag::Ready as u8 {
-        seen.ready.insert(item());
-    } else if tag == Tag::InFlight as u8 {
-        seen.in_flight.insert(item(), InFlight::decode(value).unwrap());
-    } else if tag == Tag::Acked as u8 {
-        seen.acked.insert(item(), Acked::decode(value).unwrap());
+    } else if tag == Tag::QueueDirectory as u8 {
+        let name = keys.parse_queue_name(key).unwrap();
+        seen.queue_names.insert((room, name), QueueNumber::decode(value).unwrap());
     } else if tag == Tag::Session as u8 {
         let id = SessionId(rest.try_into().unwrap());
         seen.sessions.insert((room, id), SessionRecord::decode(value).unwrap());
@@ -220,6 +210,10 @@ fn look_at_room(seen: &mut Seen, keys: &Keys, key: &[u8], value: bytes::Bytes) {
         let outcomes = OpenOutcomes::decode(value).unwrap();
         assert_eq!(rest[16..], outcomes.first().0.to_be_bytes());
         seen.kept.entry((room, id)).or_default().push(outcomes.range());
+    } else if (0x30..0x40).contains(&tag) {
+        let queue = (room, QueueNumber(u32::from_be_bytes(rest[..4].try_into().unwrap())));
+        let known = seen.queues.entry(queue).or_default().look_at(keys, queue, key, value);
+        assert!(known, "unknown tag {tag}");
     }
 }
 

@@ -139,13 +139,7 @@ fn ended_leases_are_told_at_the_revision_of_the_advance() {
 fn queues_that_changed_are_found_by_revision() {
     let mut shard = Shard::with_room();
     shard.run(send(&["a"]));
-    let other = |operation| match operation {
-        crate::Operation::SendItems { room, create, sender, items, .. } => {
-            crate::Operation::SendItems { room, queue: "another".parse().unwrap(), create, sender, items }
-        }
-        operation => operation,
-    };
-    shard.run(other(send(&["b", "c"])));
+    shard.run(on("another", send(&["b", "c"])));
     shard.run(lease(1));
     let changed = |after| {
         let queues = read::queues_changed(&shard.tables, GROUP, ROOM, Revision(after)).unwrap();

@@ -1,5 +1,7 @@
 //! One shard over memory tables, and short ways to write commands.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use conclave_types::{
     AddedClocks, AttachmentNumber, DeliveryId, DocumentPath, GroupId, RequiredClock, Revision, RoomNumber, RoomUid,
@@ -9,8 +11,9 @@ use conclave_types::{
 use crate::keys::Keys;
 use crate::memory::MemoryTables;
 use crate::{
-    Advance, Applied, Batch, Change, Command, DeliveredItem, DocumentView, Effect, MessageRetention, Operation, Origin,
-    Outcome, Receiver, SessionFrame, Writes, next_due, read,
+    Advance, Applied, Batch, Change, Command, Configure, DeliveredItem, DeliveryResult, DocumentView, Effect,
+    ItemOptions, MessageRetention, Operation, Origin, Outcome, QueueView, Receiver, SessionFrame, SettingsPatch, Writes,
+    next_due, read,
 };
 
 pub(super) const GROUP: GroupId = GroupId(1);
@@ -81,6 +84,16 @@ impl Shard {
         view.map_or((0, 0), |view| (view.ready, view.leased))
     }
 
+    pub fn view(&self, name: &str) -> QueueView {
+        read::queue(&self.tables, GROUP, ROOM, &name.parse().unwrap()).unwrap().unwrap()
+    }
+
+    /// (ready, leased, delayed, grouped) of a queue.
+    pub fn places(&self, name: &str) -> (u64, u64, u64, u64) {
+        let view = self.view(name);
+        (view.ready, view.leased, view.delayed, view.grouped)
+    }
+
     pub fn document(&self, document: &str) -> Option<DocumentView> {
         read::document(&self.tables, GROUP, ROOM, &path(document)).unwrap()
     }
@@ -112,6 +125,18 @@ pub(super) fn ids(deliveries: &[DeliveredItem]) -> Vec<(u64, u32)> {
     deliveries.iter().map(|delivered| (delivered.delivery.item, delivered.delivery.attempt)).collect()
 }
 
+pub(super) fn results(outcome: Outcome) -> Vec<DeliveryResult> {
+    match outcome {
+        Outcome::Settled { results, .. } => results,
+        other => panic!("not settled: {other:?}"),
+    }
+}
+
+/// The outcome of a send without duplicates.
+pub(super) fn sent(first_item: u64, revision: u64) -> Outcome {
+    Outcome::Sent { first_item, revision: Revision(revision), duplicates: Vec::new() }
+}
+
 impl From<Operation> for Command {
     fn from(operation: Operation) -> Self {
         Command { origin: Origin::Host, operation }
@@ -133,13 +158,40 @@ pub(super) fn delete_room() -> Operation {
 }
 
 pub(super) fn send(bodies: &[&str]) -> Operation {
+    send_with(bodies, ItemOptions::default)
+}
+
+/// Items that all ask for the same.
+pub(super) fn send_with(bodies: &[&str], options: impl Fn() -> ItemOptions) -> Operation {
+    send_each(&bodies.iter().map(|body| (*body, options())).collect::<Vec<_>>())
+}
+
+pub(super) fn send_each(items: &[(&str, ItemOptions)]) -> Operation {
+    let options = (0..).zip(items).filter(|(_, (_, options))| *options != ItemOptions::default());
     Operation::SendItems {
         room: ROOM,
         queue: queue(),
         create: true,
         sender: "ann".parse().unwrap(),
-        items: bodies.iter().map(|body| Bytes::copy_from_slice(body.as_bytes())).collect(),
+        items: items.iter().map(|(body, _)| Bytes::copy_from_slice(body.as_bytes())).collect(),
+        options: options.map(|(index, (_, options))| (index, options.clone())).collect(),
     }
+}
+
+pub(super) fn priority(priority: u8) -> ItemOptions {
+    ItemOptions { priority, ..ItemOptions::default() }
+}
+
+pub(super) fn ttl(ttl_ms: u64) -> ItemOptions {
+    ItemOptions { ttl_ms: Some(ttl_ms), ..ItemOptions::default() }
+}
+
+pub(super) fn group(group: &str) -> ItemOptions {
+    ItemOptions { group: Some(Bytes::copy_from_slice(group.as_bytes())), ..ItemOptions::default() }
+}
+
+pub(super) fn message(id: &str) -> ItemOptions {
+    ItemOptions { message_id: Some(Bytes::copy_from_slice(id.as_bytes())), ..ItemOptions::default() }
 }
 
 pub(super) fn lease(max_items: u32) -> Operation {
@@ -156,12 +208,87 @@ pub(super) fn lease_as(max_items: u32, receiver: Receiver, again: bool, lease_ms
         consumer: "worker".into(),
         receiver,
         again,
+        take: false,
+        window: 0,
     }
 }
 
-pub(super) fn ack(deliveries: &[(u64, u32)]) -> Operation {
-    let deliveries = deliveries.iter().map(|(item, attempt)| DeliveryId { item: *item, attempt: *attempt }).collect();
-    Operation::AckDeliveries { room: ROOM, queue: queue(), deliveries }
+/// A lease for a consumer, which holds at most `window` then.
+pub(super) fn lease_for(consumer: &str, max_items: u32, window: u32) -> Operation {
+    let mut operation = lease(max_items);
+    if let Operation::LeaseItems { consumer: by, window: most, .. } = &mut operation {
+        (*by, *most) = (consumer.to_owned(), window);
+    }
+    operation
+}
+
+/// A receive of at most once.
+pub(super) fn take(max_items: u32) -> Operation {
+    let mut operation = lease(max_items);
+    if let Operation::LeaseItems { take, .. } = &mut operation {
+        *take = true;
+    }
+    operation
+}
+
+pub(super) fn deliveries(of: &[(u64, u32)]) -> Vec<DeliveryId> {
+    of.iter().map(|(item, attempt)| DeliveryId { item: *item, attempt: *attempt }).collect()
+}
+
+pub(super) fn ack(of: &[(u64, u32)]) -> Operation {
+    Operation::AckDeliveries { room: ROOM, queue: queue(), deliveries: deliveries(of) }
+}
+
+pub(super) fn nack(of: &[(u64, u32)], delay_ms: Option<u64>) -> Operation {
+    let (room, queue, reason) = (ROOM, queue(), "not now".into());
+    Operation::NackDeliveries { room, queue, deliveries: deliveries(of), delay_ms, reject: false, reason }
+}
+
+pub(super) fn reject(of: &[(u64, u32)]) -> Operation {
+    let (room, queue, reason) = (ROOM, queue(), "no use".into());
+    Operation::NackDeliveries { room, queue, deliveries: deliveries(of), delay_ms: None, reject: true, reason }
+}
+
+pub(super) fn extend(of: &[(u64, u32)], lease_ms: u64) -> Operation {
+    Operation::ExtendLeases { room: ROOM, queue: queue(), deliveries: deliveries(of), lease_ms }
+}
+
+/// Makes the queue with these settings.
+pub(super) fn make(settings: SettingsPatch) -> Operation {
+    Operation::ConfigureQueue { room: ROOM, queue: queue(), how: Configure::Create, settings }
+}
+
+pub(super) fn configure(settings: SettingsPatch) -> Operation {
+    Operation::ConfigureQueue { room: ROOM, queue: queue(), how: Configure::Update, settings }
+}
+
+pub(super) fn cancel(items: &[u64]) -> Operation {
+    Operation::CancelItems { room: ROOM, queue: queue(), items: items.to_vec() }
+}
+
+pub(super) fn move_items(to: Option<&str>, max_items: u32) -> Operation {
+    Operation::MoveItems { room: ROOM, queue: queue(), to: to.map(|name| name.parse().unwrap()), max_items }
+}
+
+pub(super) fn purge(max_items: u32) -> Operation {
+    Operation::PurgeItems { room: ROOM, queue: queue(), max_items }
+}
+
+/// The same on another queue.
+pub(super) fn on(name: &str, mut operation: Operation) -> Operation {
+    match &mut operation {
+        Operation::SendItems { queue, .. }
+        | Operation::LeaseItems { queue, .. }
+        | Operation::AckDeliveries { queue, .. }
+        | Operation::NackDeliveries { queue, .. }
+        | Operation::ExtendLeases { queue, .. }
+        | Operation::ConfigureQueue { queue, .. }
+        | Operation::CancelItems { queue, .. }
+        | Operation::MoveItems { queue, .. }
+        | Operation::PurgeItems { queue, .. } => *queue = name.parse().unwrap(),
+        _ => panic!("not an operation on a queue"),
+    }
+    operation
 }
 
 pub(super) fn path(path: &str) -> DocumentPath {
@@ -228,6 +355,24 @@ pub(super) fn changes(effects: Vec<Effect>) -> Vec<Change> {
 /// What the leader does beside telling watchers.
 pub(super) fn hints(effects: Vec<Effect>) -> Vec<Effect> {
     effects.into_iter().filter(|effect| !matches!(effect, Effect::Changed(_))).collect()
+}
+
+/// Queues that have more to receive than before.
+pub(super) fn wakes(effects: Vec<Effect>) -> Vec<String> {
+    let queue = |effect| match effect {
+        Effect::QueueReady { queue, .. } => Some(queue.to_string()),
+        _ => None,
+    };
+    effects.into_iter().filter_map(queue).collect()
+}
+
+/// Consumers that hold less of a queue than before, each with its queue.
+pub(super) fn freed(effects: Vec<Effect>) -> BTreeSet<(String, String)> {
+    let consumer = |effect| match effect {
+        Effect::ConsumerFreed { queue, consumer, .. } => Some((queue.to_string(), consumer)),
+        _ => None,
+    };
+    effects.into_iter().filter_map(consumer).collect()
 }
 
 pub(super) fn advance(limit: u32) -> Operation {

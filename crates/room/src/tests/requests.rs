@@ -1,5 +1,3 @@
-use conclave_types::Revision;
-
 use super::audit::audit;
 use super::harness::*;
 use crate::{Outcome, Refusal};
@@ -8,7 +6,7 @@ use crate::{Outcome, Refusal};
 fn a_request_sent_again_gets_the_first_outcome() {
     let mut shard = Shard::with_room();
     let first = shard.run(request("r1", send(&["a"])));
-    assert_eq!(first, Outcome::Sent { first_item: 1, revision: Revision(2) });
+    assert_eq!(first, sent(1, 2));
     shard.run(send(&["b"]));
     shard.wait(9 * MINUTE);
     assert_eq!(shard.run(request("r1", send(&["a"]))), first);

@@ -184,6 +184,12 @@ pub(super) fn set_room(operation: &mut Operation, uid: RoomUid) {
         Operation::SendItems { room, .. }
         | Operation::LeaseItems { room, .. }
         | Operation::AckDeliveries { room, .. }
+        | Operation::NackDeliveries { room, .. }
+        | Operation::ExtendLeases { room, .. }
+        | Operation::ConfigureQueue { room, .. }
+        | Operation::CancelItems { room, .. }
+        | Operation::MoveItems { room, .. }
+        | Operation::PurgeItems { room, .. }
         | Operation::CreateDocument { room, .. }
         | Operation::PushUpdate { room, .. }
         | Operation::RenameDocument { room, .. }
