@@ -14,6 +14,7 @@ mod sessions;
 
 mod document_model;
 mod message_model;
+mod queue_model;
 mod replay;
 mod session_model;
 mod speed;

@@ -222,9 +222,7 @@ fn key_bytes_are_as_they_were_first_stored() {
     );
     assert_eq!(KEYS.request(b"x"), [0, 3, 5, b'x']);
 
-    let of_queue = |tag, rest: &[u8]| {
-        [&[0, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7, tag, 0, 0, 0, 5][..], rest].concat()
-    };
+    let of_queue = |tag, rest: &[u8]| [&[0, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 7, tag, 0, 0, 0, 5][..], rest].concat();
     let (queue, time) = (QueueNumber(5), Timestamp(8));
     let (of_item, of_time) = ([0, 0, 0, 0, 0, 0, 0, 6], [0, 0, 0, 0, 0, 0, 0, 8]);
     assert_eq!(KEYS.queue_header(room, queue), of_queue(0x30, &[]));

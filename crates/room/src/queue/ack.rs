@@ -118,6 +118,9 @@ impl Queue {
     /// What became of an item so far that waits in this queue, if it does.
     fn past_of_waiting(&self, state: &State<'_>, number: u64) -> Result<Option<Past>, TableError> {
         let Some(item) = self.find_item(state, number)? else { return Ok(None) };
+        if self.is_still_fresh(number, &item) {
+            return Ok(Some(Past::default()));
+        }
         let ready = state.keys.ready(self.room, self.number, item.priority, number);
         if let Some(past) = load(&state.overlay, &ready)? {
             return Ok(Some(past));

@@ -49,7 +49,7 @@ impl Queue {
         };
         dead_letters.header.last_item += 1;
         dead_letters.header.totals.sent += 1;
-        dead_letters.place(state, dead_letters.header.last_item, &letter, None)?;
+        dead_letters.place(state, dead_letters.header.last_item, letter, None)?;
         dead_letters.store_at(state, revision)
     }
 

@@ -55,8 +55,8 @@ fn choose(
     most: usize,
 ) -> Result<Vec<(u64, Item, QueueName)>, TableError> {
     let (mut chosen, mut bytes) = (Vec::new(), 0);
-    for (_, number, _) in source.ready_items(state, most)? {
-        let item = source.item(state, number)?;
+    for spot in source.ready_items(state, most, MAX_CARRIED_BYTES)? {
+        let (number, item) = (spot.number, source.item_at(state, &spot)?);
         let origin = item.dead.as_ref().map(|dead| dead.queue.clone());
         let Some(target) = to.cloned().or(origin).filter(|target| *target != source.header.name) else { continue };
         bytes += item.item.len();
@@ -80,6 +80,6 @@ impl Queue {
         let item = Item { revision, expires, group, dead: None, ..item };
         self.header.last_item += 1;
         self.header.totals.sent += 1;
-        self.place(state, self.header.last_item, &item, None)
+        self.place(state, self.header.last_item, item, None)
     }
 }

@@ -23,8 +23,10 @@ pub(crate) struct QueueHeader {
     pub last_item: u64,
     /// Bytes of all items as they were sent.
     pub bytes: u64,
-    /// What is ready, by priority.
+    /// What is ready and has a key that says so, by priority.
     pub levels: [Level; PRIORITIES],
+    /// What is ready and fresh: items that say so, from this number on.
+    pub fresh: Level,
     pub leased: u64,
     /// Items that wait for their time.
     pub delayed: u64,
@@ -123,6 +125,7 @@ impl QueueHeader {
             last_item: 0,
             bytes: 0,
             levels: [Level::default(); PRIORITIES],
+            fresh: Level::default(),
             leased: 0,
             delayed: 0,
             grouped: 0,
@@ -135,10 +138,10 @@ impl QueueHeader {
     }
 
     pub fn ready(&self) -> u64 {
-        self.levels.iter().map(|level| level.count).sum()
+        self.levels.iter().map(|level| level.count).sum::<u64>() + self.fresh.count
     }
 
-    /// Priorities that have ready items, the highest first.
+    /// Priorities that have ready items with keys, the highest first.
     pub fn used_levels(&self) -> impl DoubleEndedIterator<Item = (u8, &Level)> {
         let levels = self.levels.iter().enumerate().rev().filter(|(_, level)| level.count > 0);
         levels.map(|(priority, level)| (priority as u8, level))
@@ -178,6 +181,11 @@ impl QueueHeader {
         Ok(())
     }
 
+    pub fn remove_fresh(&mut self) -> Result<(), TableError> {
+        self.fresh.count = less(self.fresh.count, 1, "fewer items are fresh than there are")?;
+        Ok(())
+    }
+
     pub fn remove_ready(&mut self, priority: u8) -> Result<(), TableError> {
         let level = self.level(priority)?;
         level.count = less(level.count, 1, "fewer items are ready than there are")?;
@@ -208,6 +216,8 @@ impl Record for QueueHeader {
             self.grouped,
             self.leased_from,
             self.acked_from,
+            self.fresh.count,
+            self.fresh.from,
         ] {
             writer.varint(number);
         }
@@ -240,6 +250,7 @@ impl Record for QueueHeader {
         header.grouped = reader.varint()?;
         header.leased_from = reader.varint()?;
         header.acked_from = reader.varint()?;
+        header.fresh = Level { count: reader.varint()?, from: reader.varint()? };
         for _ in 0..reader.u8()? {
             let priority = reader.u8()?;
             let level = Level { count: reader.varint()?, from: reader.varint()? };
@@ -284,6 +295,7 @@ mod tests {
         };
         (header.last_item, header.bytes, header.leased, header.delayed, header.grouped) = (3, 4, 5, 6, 7);
         (header.leased_from, header.acked_from) = (8, 9);
+        header.fresh = Level { count: 10, from: 11 };
         header.levels[9] = Level { count: 10, from: 11 };
         *header.timer(QueueTimer::Leases) = Some(Timestamp(9));
         header.totals.sent = 12;
@@ -291,7 +303,7 @@ mod tests {
         let expected = [
             &[3, 1, b'q', 1, 2, 11][..],
             &[1, 1, 1, 2, 3, 4, 5, 6, 7, 9, 9, 10, 1, b'd'],
-            &[3, 4, 5, 6, 7, 8, 9],
+            &[3, 4, 5, 6, 7, 8, 9, 10, 11],
             &[1, 9, 10, 11],
             &[10, 0, 0, 0, 0],
             &[12, 0, 0, 0, 0, 0, 0, 0, 0],

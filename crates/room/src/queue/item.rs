@@ -22,6 +22,9 @@ pub(crate) struct Item {
     pub group: Option<Bytes>,
     /// How it came to be a dead letter.
     pub dead: Option<DeadLetter>,
+    /// It was ready as soon as it was there, with nothing to tell it from the others: until it is first taken, its place
+    /// is its number alone.
+    pub is_fresh: bool,
     pub item: Bytes,
 }
 
@@ -39,6 +42,7 @@ impl Item {
 const HAS_EXPIRY: u8 = 1;
 const HAS_GROUP: u8 = 2;
 const HAS_DEAD_LETTER: u8 = 4;
+const IS_FRESH: u8 = 8;
 
 impl Record for Item {
     const NAME: &'static str = "item";
@@ -54,7 +58,8 @@ impl Record for Item {
         writer.u8(
             flag(self.expires.is_some(), HAS_EXPIRY)
                 | flag(self.group.is_some(), HAS_GROUP)
-                | flag(self.dead.is_some(), HAS_DEAD_LETTER),
+                | flag(self.dead.is_some(), HAS_DEAD_LETTER)
+                | flag(self.is_fresh, IS_FRESH),
         );
         self.expires.iter().for_each(|expires| writer.time(*expires));
         self.group.iter().for_each(|group| writer.bytes(group));
@@ -65,7 +70,7 @@ impl Record for Item {
     fn read(reader: &mut Reader) -> Result<Self, TableError> {
         let (sender, send_time, revision) = (reader.participant()?, reader.time()?, reader.revision()?);
         let (priority, flags) = (reader.u8()?, reader.u8()?);
-        if flags >= HAS_DEAD_LETTER << 1 {
+        if flags >= IS_FRESH << 1 {
             return Err(reader.damaged("unknown flag"));
         }
         let has = |flag: u8| flags & flag != 0;
@@ -77,6 +82,7 @@ impl Record for Item {
             expires: has(HAS_EXPIRY).then(|| reader.time()).transpose()?,
             group: has(HAS_GROUP).then(|| reader.bytes()).transpose()?,
             dead: has(HAS_DEAD_LETTER).then(|| DeadLetter::read(reader)).transpose()?,
+            is_fresh: has(IS_FRESH),
             item: reader.rest(),
         })
     }
@@ -423,10 +429,12 @@ mod tests {
             expires: None,
             group: None,
             dead: None,
+            is_fresh: true,
             item: Bytes::from_static(b"body"),
         };
-        assert_eq!(&item.encode()[..], b"\x02\x03ann\x01\x02\x00\x00body");
+        assert_eq!(&item.encode()[..], b"\x02\x03ann\x01\x02\x00\x08body");
         assert_eq!(Item::decode(item.encode()), Ok(item.clone()));
+        item.is_fresh = false;
         (item.priority, item.expires, item.group) = (9, Some(Timestamp(5)), Some(Bytes::from_static(b"g")));
         let failure = failure(FailureKind::Nacked);
         item.dead = Some(DeadLetter {

@@ -159,12 +159,11 @@ impl Lease {
 fn choose(state: &mut State<'_>, queue: &mut Queue, most: usize) -> Result<Vec<(u64, Past, Item)>, TableError> {
     let (mut chosen, mut bytes, mut expired) = (Vec::with_capacity(most), 0, 0);
     while chosen.len() < most && queue.header.ready() > 0 {
-        let ready = queue.ready_items(state, most - chosen.len())?;
-        for (priority, number, past) in ready {
-            let record = queue.item(state, number)?;
+        for spot in queue.ready_items(state, most - chosen.len(), MAX_LEASE_BYTES)? {
+            let record = queue.item_at(state, &spot)?;
             if record.is_over(state.clock()) {
-                queue.take_ready(state, priority, number)?;
-                queue.remove(state, number, &record)?;
+                queue.take_ready(state, &spot)?;
+                queue.remove(state, spot.number, &record)?;
                 queue.header.totals.expired += 1;
                 expired += 1;
                 if record.group.is_some() {
@@ -177,8 +176,8 @@ fn choose(state: &mut State<'_>, queue: &mut Queue, most: usize) -> Result<Vec<(
             if bytes > MAX_LEASE_BYTES && !chosen.is_empty() {
                 return Ok(chosen);
             }
-            queue.take_ready(state, priority, number)?;
-            chosen.push((number, past, record));
+            queue.take_ready(state, &spot)?;
+            chosen.push((spot.number, spot.past, record));
         }
         // One more look for what stood behind what is over; a group's next item became ready meanwhile, too.
         if expired == 0 {

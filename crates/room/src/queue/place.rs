@@ -1,4 +1,8 @@
 //! Where an item of a queue stands: ready, delayed, or behind its group's head.
+//!
+//! An item that is ready as it comes and asks for nothing is *fresh*: it has no key beside its record. A receive finds it
+//! by reading the records from the first fresh number on, which it has to read anyway. Once it was taken, or when it
+//! comes to be ready in any other way, its place is a key of its own like that of all others.
 
 use conclave_types::Timestamp;
 
@@ -8,6 +12,16 @@ use crate::codec::{Record, damaged};
 use crate::keys::{Keys, QueueTimer};
 use crate::state::{State, load};
 use crate::{Effect, TableError, TableReads, Tables};
+
+/// A ready item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub priority: u8,
+    pub number: u64,
+    pub past: Past,
+    /// Its record, which was read to find it; then it is fresh.
+    fresh: Option<Item>,
+}
 
 /// Where an item was found, and left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +33,28 @@ pub(crate) enum Left {
 }
 
 impl Queue {
-    /// Puts a new item where it waits. Its record is written here.
+    /// Puts a new item, the newest of all, where it waits. Its record is written here.
     pub fn place(
         &mut self,
         state: &mut State<'_>,
         number: u64,
-        item: &Item,
+        item: Item,
         not_before: Option<Timestamp>,
     ) -> Result<(), TableError> {
+        let due = not_before.filter(|due| *due > state.clock());
+        let item = Item { is_fresh: item.priority == 0 && item.group.is_none() && due.is_none(), ..item };
         state.overlay.put(state.keys.item(self.room, self.number, number), item.encode());
         self.header.bytes += item.item.len() as u64;
         if let Some(expires) = item.expires {
             state.overlay.put(state.keys.expiry(self.room, self.number, expires, number), bytes::Bytes::new());
             self.watch(state, QueueTimer::Expiry, expires);
+        }
+        if item.is_fresh {
+            let fresh = &mut self.header.fresh;
+            fresh.from = if fresh.count == 0 { number } else { fresh.from };
+            fresh.count += 1;
+            self.wake();
+            return Ok(());
         }
         if let Some(group) = &item.group {
             let key = state.keys.item_group(self.room, self.number, group);
@@ -43,9 +66,9 @@ impl Queue {
             }
             state.overlay.put(key, ItemGroup { head: number }.encode());
         }
-        match not_before {
-            Some(due) if due > state.clock() => self.delay(state, number, due, &Past::default()),
-            _ => self.make_ready(state, number, item.priority, &Past::default()),
+        match due {
+            Some(due) => self.delay(state, number, due, &Past::default()),
+            None => self.make_ready(state, number, item.priority, &Past::default()),
         }
     }
 
@@ -81,6 +104,10 @@ impl Queue {
     /// Takes an item out of the place where it waits, unless a receiver holds it.
     pub fn leave(&mut self, state: &mut State<'_>, number: u64, item: &Item) -> Result<Left, TableError> {
         let (room, queue) = (self.room, self.number);
+        if self.is_still_fresh(number, item) {
+            self.header.remove_fresh()?;
+            return Ok(Left::Waiting(Past::default()));
+        }
         let ready = state.keys.ready(room, queue, item.priority, number);
         if let Some(past) = load::<Past>(&state.overlay, &ready)? {
             state.overlay.delete(ready);
@@ -152,8 +179,13 @@ impl Queue {
         load(&state.overlay, &state.keys.item(self.room, self.number, number))
     }
 
-    /// Ready items in the order of delivery, at most so many, with their priorities and pasts.
-    pub fn ready_items(&self, state: &State<'_>, most: usize) -> Result<Vec<(u8, u64, Past)>, TableError> {
+    /// Whether an item that is there waits to be taken for the first time, without a key.
+    pub fn is_still_fresh(&self, number: u64, item: &Item) -> bool {
+        item.is_fresh && self.header.fresh.count > 0 && number >= self.header.fresh.from
+    }
+
+    /// Ready items in the order of delivery, at most so many, and at most so many bytes of fresh ones but one at least.
+    pub fn ready_items(&self, state: &State<'_>, most: usize, bytes: usize) -> Result<Vec<Spot>, TableError> {
         let mut ready = Vec::new();
         for (priority, level) in self.header.used_levels() {
             let wanted = (most - ready.len()).min(usize::try_from(level.count).unwrap_or(usize::MAX));
@@ -161,21 +193,64 @@ impl Queue {
             let before = ready.len();
             for pair in state.overlay.scan(&range.start, &range.end).take(wanted) {
                 let (key, value) = pair?;
-                ready.push((priority, Keys::parse_item(&key)?, Past::decode(value)?));
+                let (number, past) = (Keys::parse_item(&key)?, Past::decode(value)?);
+                ready.push(Spot { priority, number, past, fresh: None });
             }
             if ready.len() - before < wanted {
                 return Err(damaged("ready index", "it holds less than its queue's header says"));
             }
         }
+        // Both are in order; fresh ones are of the lowest priority, and not read if those above it are enough.
+        let above = ready.iter().filter(|spot| spot.priority > 0).count();
+        ready.extend(self.fresh_items(state, most - above, bytes)?);
+        ready.sort_by_key(|spot| (std::cmp::Reverse(spot.priority), spot.number));
+        ready.truncate(most);
         Ok(ready)
     }
 
-    /// Takes a ready item away. Those of its priority before it must have gone.
-    pub fn take_ready(&mut self, state: &mut State<'_>, priority: u8, number: u64) -> Result<(), TableError> {
-        state.overlay.delete(state.keys.ready(self.room, self.number, priority, number));
-        self.header.remove_ready(priority)?;
-        self.header.level(priority)?.from = number + 1;
+    fn fresh_items(&self, state: &State<'_>, most: usize, max_bytes: usize) -> Result<Vec<Spot>, TableError> {
+        let wanted = most.min(usize::try_from(self.header.fresh.count).unwrap_or(usize::MAX));
+        let (mut fresh, mut bytes) = (Vec::with_capacity(wanted), 0);
+        if wanted == 0 {
+            return Ok(fresh);
+        }
+        let range = Keys::items_from(state.keys.item(self.room, self.number, self.header.fresh.from));
+        for pair in state.overlay.scan(&range.start, &range.end) {
+            if fresh.len() >= wanted || bytes >= max_bytes {
+                return Ok(fresh);
+            }
+            let (key, value) = pair?;
+            let item = Item::decode(value)?;
+            if item.is_fresh {
+                bytes += item.item.len();
+                let number = Keys::parse_item(&key)?;
+                fresh.push(Spot { priority: 0, number, past: Past::default(), fresh: Some(item) });
+            }
+        }
+        match fresh.len() < wanted {
+            true => Err(damaged("fresh items", "there are fewer than the queue's header says")),
+            false => Ok(fresh),
+        }
+    }
+
+    /// Takes a ready item away. Those of its kind and priority before it must have gone.
+    pub fn take_ready(&mut self, state: &mut State<'_>, spot: &Spot) -> Result<(), TableError> {
+        if spot.fresh.is_some() {
+            self.header.fresh.from = spot.number + 1;
+            return self.header.remove_fresh();
+        }
+        state.overlay.delete(state.keys.ready(self.room, self.number, spot.priority, spot.number));
+        self.header.remove_ready(spot.priority)?;
+        self.header.level(spot.priority)?.from = spot.number + 1;
         Ok(())
+    }
+
+    /// The record of a ready item.
+    pub fn item_at(&self, state: &State<'_>, spot: &Spot) -> Result<Item, TableError> {
+        match spot.fresh.clone() {
+            Some(item) => Ok(item),
+            None => self.item(state, spot.number),
+        }
     }
 
     /// What a consumer holds.
@@ -221,13 +296,21 @@ impl Queue {
 
 impl Queue {
     /// The oldest ready item of the lowest priority that has any.
-    pub fn oldest_of_the_lowest(&self, state: &State<'_>) -> Result<Option<(u64, Item)>, TableError> {
-        let Some((priority, level)) = self.header.used_levels().next_back() else { return Ok(None) };
-        let range = Keys::items_from(state.keys.ready(self.room, self.number, priority, level.from));
-        let Some(pair) = state.overlay.scan(&range.start, &range.end).next() else {
-            return Err(damaged("ready index", "it holds less than its queue's header says"));
-        };
-        let number = Keys::parse_item(&pair?.0)?;
-        Ok(Some((number, self.item(state, number)?)))
+    pub fn oldest_of_the_lowest(&self, state: &State<'_>) -> Result<Option<Spot>, TableError> {
+        let mut oldest = self.fresh_items(state, 1, usize::MAX)?.pop();
+        if let Some((priority, level)) = self.header.used_levels().next_back()
+            && (priority == 0 || oldest.is_none())
+        {
+            let range = Keys::items_from(state.keys.ready(self.room, self.number, priority, level.from));
+            let Some(pair) = state.overlay.scan(&range.start, &range.end).next() else {
+                return Err(damaged("ready index", "it holds less than its queue's header says"));
+            };
+            let (key, value) = pair?;
+            let (number, past) = (Keys::parse_item(&key)?, Past::decode(value)?);
+            if oldest.as_ref().is_none_or(|fresh| number < fresh.number) {
+                oldest = Some(Spot { priority, number, past, fresh: None });
+            }
+        }
+        Ok(oldest)
     }
 }

@@ -19,10 +19,18 @@ pub(crate) fn purge(
         Err(refusal) => return Ok(Outcome::Refused(refusal)),
     };
     let mut purged = 0;
-    for number in waiting(state, &queue, max_items as usize)? {
+    for number in behind_others(state, &queue, max_items as usize)? {
         let item = queue.item(state, number)?;
         if let Left::Waiting(_) = queue.leave(state, number, &item)? {
             queue.remove(state, number, &item)?;
+            purged += 1;
+        }
+    }
+    if purged == 0 {
+        for spot in queue.ready_items(state, max_items as usize, usize::MAX)? {
+            let item = queue.item_at(state, &spot)?;
+            queue.take_ready(state, &spot)?;
+            queue.remove(state, spot.number, &item)?;
             purged += 1;
         }
     }
@@ -37,23 +45,13 @@ pub(crate) fn purge(
     Ok(Outcome::ItemsPurged { purged, left, revision })
 }
 
-/// Items that wait: first those behind others, so that removing a head passes its turn to nobody.
-fn waiting(state: &State<'_>, queue: &Queue, most: usize) -> Result<Vec<u64>, TableError> {
-    let mut items = Vec::new();
-    if queue.header.grouped > 0 {
-        let range = state.keys.all_grouped(queue.room, queue.number);
-        for pair in state.overlay.scan(&range.start, &range.end).take(most) {
-            items.push(Keys::parse_item(&pair?.0)?);
-        }
-    }
-    if items.is_empty() {
-        items.extend(queue.ready_items(state, most)?.into_iter().map(|(_, number, _)| number));
-    }
-    if items.len() < most && queue.header.delayed > 0 && items.is_empty() {
-        let range = state.keys.all_delayed(queue.room, queue.number);
-        for pair in state.overlay.scan(&range.start, &range.end).take(most) {
-            items.push(Keys::parse_item(&pair?.0)?);
-        }
-    }
-    Ok(items)
+/// Items that wait for others or for their time. Those behind a group's head go before it, so that its removal passes its
+/// turn to nobody.
+fn behind_others(state: &State<'_>, queue: &Queue, most: usize) -> Result<Vec<u64>, TableError> {
+    let range = match (queue.header.grouped, queue.header.delayed) {
+        (0, 0) => return Ok(Vec::new()),
+        (0, _) => state.keys.all_delayed(queue.room, queue.number),
+        _ => state.keys.all_grouped(queue.room, queue.number),
+    };
+    state.overlay.scan(&range.start, &range.end).take(most).map(|pair| Keys::parse_item(&pair?.0)).collect()
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use conclave_types::{ParticipantName, QueueName, RoomUid};
 
-use super::place::Left;
 use super::{Item, Overflow, Queue, QueueState};
 use crate::command::{ItemOptions, NotBefore};
 use crate::state::State;
@@ -72,6 +71,7 @@ impl NewItems {
                 expires: lives_ms.map(|lives| clock.plus_ms(lives)),
                 group: options.group,
                 dead: None,
+                is_fresh: false,
                 item,
             };
             let not_before = match options.not_before {
@@ -82,7 +82,7 @@ impl NewItems {
             if let Some(message) = options.message_id {
                 queue.remember(state, &message, number)?;
             }
-            queue.place(state, number, &record, not_before)?;
+            queue.place(state, number, record, not_before)?;
         }
         queue.header.totals.sent += count;
         queue.header.meter.at(clock).sent += count;
@@ -129,12 +129,11 @@ fn make_room(state: &mut State<'_>, queue: &mut Queue, count: u64, bytes: u64) -
         if fits(queue) {
             return Ok(true);
         }
-        let Some((number, item)) = queue.oldest_of_the_lowest(state)? else { return Ok(false) };
-        if let Left::Waiting(_) = queue.leave(state, number, &item)? {
-            queue.header.level(item.priority)?.from = number + 1;
-            queue.remove(state, number, &item)?;
-            queue.header.totals.dropped += 1;
-        }
+        let Some(spot) = queue.oldest_of_the_lowest(state)? else { return Ok(false) };
+        let item = queue.item_at(state, &spot)?;
+        queue.take_ready(state, &spot)?;
+        queue.remove(state, spot.number, &item)?;
+        queue.header.totals.dropped += 1;
     }
     Ok(fits(queue))
 }

@@ -144,6 +144,8 @@ pub fn queue_stats(
             oldest = oldest.into_iter().chain(sent).min();
         }
     }
+    let fresh = fresh_items(reads, &keys, room, (number, &header), None).next().transpose()?;
+    oldest = oldest.into_iter().chain(fresh.map(|(_, item)| item.send_time)).min();
     let flow = header.meter.last_at(clock);
     let rate = |count: u64| count as f64 * 1_000.0 / METER_MS as f64;
     let dead_letter_queue = dead_letter_name(&header)?;
@@ -220,24 +222,63 @@ pub fn items(
         // Not over what was delivered before.
         (None, ItemPlace::Ready) => match header.used_levels().next() {
             Some((priority, level)) => keys.ready(room, number, priority, level.from),
-            None => return Ok(Some((Vec::new(), None))),
+            None => keys.ready(room, number, 0, 0),
         },
         (None, _) => range.start,
     };
+    let mut fresh = match place {
+        ItemPlace::Ready => fresh_items(reads, &keys, room, (number, &header), after),
+        ItemPlace::InFlight | ItemPlace::Delayed | ItemPlace::Grouped => Box::new(std::iter::empty()),
+    }
+    .peekable();
+    let mut keyed = reads.scan(&from, &range.end).peekable();
     let (mut views, mut bytes, mut position) = (Vec::new(), 0, None);
-    for pair in reads.scan(&from, &range.end) {
-        if views.len() >= limit || bytes >= max_bytes {
-            break;
-        }
-        let (key, value) = pair?;
-        let item_number = Keys::parse_item(&key)?;
-        let item: Option<Item> = named(reads, &keys, room, &keys.item(room, number, item_number))?;
-        let Some(item) = item else { break };
+    while views.len() < limit && bytes < max_bytes {
+        // Both are in order; a fresh item stands where its key would stand.
+        let fresh_first = match (fresh.peek(), keyed.peek()) {
+            (Some(Ok((fresh, _))), Some(Ok((key, _)))) => keys.ready(room, number, 0, *fresh)[..] < key[..],
+            (fresh, keyed) => fresh.is_some() && keyed.is_none_or(Result::is_ok),
+        };
+        let (key, item_number, item, value) = if fresh_first {
+            let Some((item_number, item)) = fresh.next().transpose()? else { break };
+            let key = Bytes::from(keys.ready(room, number, 0, item_number));
+            (key, item_number, item, Past::default().encode())
+        } else {
+            let Some((key, value)) = keyed.next().transpose()? else { break };
+            let item_number = Keys::parse_item(&key)?;
+            let Some(item) = named(reads, &keys, room, &keys.item(room, number, item_number))? else { break };
+            (key, item_number, item, value)
+        };
         bytes += item.item.len();
         position = key.get(prefix..).map(<[u8]>::to_vec);
         views.push(view(item_number, place, item, &key, value)?);
     }
     Ok(Some((views, position)))
+}
+
+/// Fresh items of a queue, from behind a position in the order of ready items on.
+fn fresh_items<'r>(
+    reads: &'r (impl TableReads + ?Sized),
+    keys: &Keys,
+    room: RoomUid,
+    (number, header): (QueueNumber, &QueueHeader),
+    after: Option<&[u8]>,
+) -> Box<dyn Iterator<Item = Result<(u64, Item), TableError>> + 'r> {
+    if header.fresh.count == 0 {
+        return Box::new(std::iter::empty());
+    }
+    // They are of the lowest priority: a position of a higher one is before all of them.
+    let lowest = keys.ready(room, number, 0, 0);
+    let prefix = keys.all_ready(room, number).start.len();
+    let behind = after.and_then(|position| position.strip_prefix(&lowest[prefix..=prefix])?.first_chunk());
+    let next = behind.map_or(0, |number| u64::from_be_bytes(*number).saturating_add(1));
+    let first = header.fresh.from.max(next);
+    let range = Keys::items_from(keys.item(room, number, first));
+    let items = reads.scan(&range.start, &range.end).map(|pair| {
+        let (key, value) = pair?;
+        Ok((Keys::parse_item(&key)?, Item::decode(value)?))
+    });
+    Box::new(items.filter(|item| item.as_ref().map_or(true, |(_, item)| item.is_fresh)))
 }
 
 fn view(number: u64, place: ItemPlace, item: Item, key: &[u8], value: Bytes) -> Result<ItemView, TableError> {
@@ -255,7 +296,7 @@ fn view(number: u64, place: ItemPlace, item: Item, key: &[u8], value: Bytes) -> 
         }
         ItemPlace::Grouped => {}
     }
-    let Item { sender, send_time, revision, priority, expires, group, dead, item } = item;
+    let Item { sender, send_time, revision, priority, expires, group, dead, item, .. } = item;
     Ok(ItemView {
         number,
         place,

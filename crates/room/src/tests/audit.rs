@@ -4,7 +4,9 @@ mod queues;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use conclave_types::{DocumentNumber, DocumentPath, QueueName, Revision, RoomNumber, RoomUid, SessionId, Slot, Timestamp};
+use conclave_types::{
+    DocumentNumber, DocumentPath, QueueName, Revision, RoomNumber, RoomUid, SessionId, Slot, Timestamp,
+};
 
 use super::harness::GROUP;
 use crate::codec::Record;
@@ -83,11 +85,7 @@ pub(super) fn audit(tables: &MemoryTables) {
     }
     for entry in &owned {
         let (_, due) = keys.parse_due(&entry.1).unwrap();
-        if let Due::Queue(_, room, _)
-        | Due::Session(room, _)
-        | Due::Trim(room)
-        | Due::Dropped(room, _) = due
-        {
+        if let Due::Queue(_, room, _) | Due::Session(room, _) | Due::Trim(room) | Due::Dropped(room, _) = due {
             // In a room being deleted, due entries may be gone before their records, not the other way round.
             assert!(seen.due.contains(entry) || !seen.active.contains_key(&room), "nobody looks after {due:?}");
         }
@@ -114,7 +112,8 @@ fn audit_queues(seen: &Seen, room: RoomUid, header: &RoomHeader) {
     let names = seen.queue_names.iter().filter(|((of, _), _)| *of == room);
     assert_eq!(queues, names.map(|((_, name), number)| (name.clone(), *number)).collect());
     assert_eq!(queues.values().map(|number| number.0).collect::<BTreeSet<_>>(), (1..=header.queues).collect());
-    let headers = seen.queues.iter().filter(|((of, _), _)| *of == room).filter_map(|(_, tables)| tables.header.as_ref());
+    let headers =
+        seen.queues.iter().filter(|((of, _), _)| *of == room).filter_map(|(_, tables)| tables.header.as_ref());
     for queue in headers {
         assert!(queue.revision <= queue.changed && queue.changed <= header.revision, "revisions of {}", queue.name);
     }

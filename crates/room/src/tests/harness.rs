@@ -12,8 +12,8 @@ use crate::keys::Keys;
 use crate::memory::MemoryTables;
 use crate::{
     Advance, Applied, Batch, Change, Command, Configure, DeliveredItem, DeliveryResult, DocumentView, Effect,
-    ItemOptions, MessageRetention, Operation, Origin, Outcome, QueueView, Receiver, SessionFrame, SettingsPatch, Writes,
-    next_due, read,
+    ItemOptions, MessageRetention, Operation, Origin, Outcome, QueueView, Receiver, SessionFrame, SettingsPatch,
+    Writes, next_due, read,
 };
 
 pub(super) const GROUP: GroupId = GroupId(1);

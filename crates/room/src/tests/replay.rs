@@ -16,7 +16,10 @@ use crate::keys::{Keys, Tag};
 use crate::local::{swap_base, sweep};
 use crate::memory::MemoryTables;
 use crate::session::SessionRecord;
-use crate::{Batch, Command, MessageRetention, Operation, Origin, Outcome, Receiver, read};
+use crate::{
+    Batch, Command, ItemOptions, MessageRetention, NotBefore, Operation, Origin, Outcome, Overflow, QueueState,
+    Receiver, SettingsPatch, read,
+};
 
 fn command() -> impl Strategy<Value = Command> {
     let operation = prop_oneof![
@@ -39,6 +42,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (1..3u64, any::<bool>()).prop_map(|(presented, unacknowledged)| attach(presented, START, unacknowledged)),
         // A limit that is never met: what a purge counts against it are also kept outcomes, whose keys differ by design.
         2 => Just(advance(10_000)),
+        12 => in_a_room(queue_operation()),
         8 => in_a_room(document_operation()),
         4 => in_a_room((0..9usize).prop_map(|bytes| post(&"m".repeat(bytes)))),
         1 => (room(), 0..5u64, prop::option::of(1..3_000u64)).prop_map(|(room, max_messages, max_age_ms)| {
@@ -52,6 +56,46 @@ fn command() -> impl Strategy<Value = Command> {
         }
         Command { origin, operation }
     })
+}
+
+fn queue_operation() -> impl Strategy<Value = Operation> {
+    let of = || prop::collection::vec((1..8u64, 1..3u32), 1..4);
+    let options = (0..3u8, 0..3u8, prop::option::of(1..2_000u64), 0..3u8, 0..3u8).prop_map(
+        |(priority, delay, ttl_ms, group, message)| ItemOptions {
+            priority: priority * 4,
+            not_before: if delay == 0 { NotBefore::After(500) } else { NotBefore::Now },
+            ttl_ms,
+            group: [Some("g".into()), None, None][usize::from(group)].clone(),
+            message_id: [Some("m".into()), None, None][usize::from(message)].clone(),
+        },
+    );
+    let patch = (0..3u32, 0..4u64, 1..9u64, any::<bool>(), any::<bool>()).prop_map(
+        |(max_attempts, backoff, max_items, drops, is_paused)| SettingsPatch {
+            max_attempts: Some(max_attempts),
+            backoff_ms: Some(backoff * 100),
+            max_items: Some(max_items),
+            overflow: Some(if drops { Overflow::DropOldest } else { Overflow::Reject }),
+            state: Some(if is_paused { QueueState::Paused } else { QueueState::Active }),
+            ..SettingsPatch::default()
+        },
+    );
+    let name = prop::sample::select(vec!["jobs", "jobs", "other", "jobs.dead"]);
+    let operation = prop_oneof![
+        6 => prop::collection::vec(options, 1..4)
+            .prop_map(|options| send_each(&options.into_iter().map(|options| ("body", options)).collect::<Vec<_>>())),
+        4 => (1..4u32, prop::sample::select(vec!["a", "b"]), 0..3u32)
+            .prop_map(|(most, consumer, window)| lease_for(consumer, most, window)),
+        1 => (1..4u32).prop_map(take),
+        3 => (of(), prop::option::of(0..500u64)).prop_map(|(of, delay)| nack(&of, delay)),
+        3 => of().prop_map(|of| reject(&of)),
+        2 => (of(), 1..2_000u64).prop_map(|(of, lease_ms)| extend(&of, lease_ms)),
+        2 => (any::<bool>(), patch)
+            .prop_map(|(is_new, patch)| if is_new { make(patch) } else { configure(patch) }),
+        2 => prop::collection::vec(1..8u64, 1..4).prop_map(|items| cancel(&items)),
+        2 => (prop::option::of(Just("other")), 1..4u32).prop_map(|(to, most)| move_items(to, most)),
+        1 => (1..4u32).prop_map(purge),
+    ];
+    (operation, name).prop_map(|(operation, name)| on(name, operation))
 }
 
 fn document_operation() -> impl Strategy<Value = Operation> {
@@ -213,6 +257,8 @@ proptest! {
             let room = RoomUid { slot: SLOT, number: RoomNumber(number) };
             let documents = |tables| read::list_documents(tables, GROUP, room, None, 9).unwrap();
             prop_assert_eq!(documents(&whole), documents(&divided));
+            let queues = |tables| read::list_queues(tables, GROUP, room, None, 9).unwrap();
+            prop_assert_eq!(queues(&whole), queues(&divided));
             let log = |tables| read::messages(tables, GROUP, room, Revision(0), 99, usize::MAX).unwrap();
             prop_assert_eq!(log(&whole), log(&divided));
         }

@@ -79,7 +79,7 @@ fn nothing_of_a_deleted_room_is_left() {
     let mut shard = Shard { tables: shard.tables, now: START };
     let room = RoomUid { slot: SLOT, number: RoomNumber(2) };
     shard.run(create_room("room"));
-    for index in 1..=600 {
+    for index in 1..=900 {
         let mut command = frame(index, 0, send(&["a", "b"]));
         in_room(&mut command, room);
         shard.run(command);

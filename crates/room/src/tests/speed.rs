@@ -19,12 +19,12 @@ fn sends_leases_and_acks_keep_to_their_write_budget() {
     shard.run(send(&["first"]));
     let sends = (1..=256).map(|sequence| frame(sequence, 0, send(&["x"]))).collect();
     let sent = writes_of(&mut shard, sends).len();
-    assert!(sent <= 256 * 2 + 8, "{sent} writes for 256 sends");
+    assert!(sent <= 256 + 8, "{sent} writes for 256 sends");
 
     let leased = writes_of(&mut shard, vec![lease(128).into(), lease(128).into()]).len();
     let acks = (1..=256u64).map(|item| ack(&[(item, 1)]).into()).collect();
     let acked = writes_of(&mut shard, acks).len();
-    assert!(leased + acked <= 256 * 5 + 16, "{leased} writes for the leases, {acked} for the acks");
+    assert!(leased + acked <= 256 * 4 + 16, "{leased} writes for the leases, {acked} for the acks");
 }
 
 #[test]

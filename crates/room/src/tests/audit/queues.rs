@@ -94,7 +94,8 @@ impl QueueTables {
 
     /// Every item stands in one place, and under its own priority and time there.
     fn audit_places(&self, keys: &Keys, (room, queue): (RoomUid, QueueNumber)) {
-        let places = [numbers(&self.ready), numbers(&self.in_flight), numbers(&self.delayed), numbers(&self.grouped)];
+        let [ready, in_flight] = [numbers(&self.ready), numbers(&self.in_flight)];
+        let places = [ready, in_flight, numbers(&self.delayed), numbers(&self.grouped), self.fresh()];
         let stands: usize = places.iter().map(BTreeSet::len).sum();
         let all: BTreeSet<u64> = places.into_iter().flatten().collect();
         assert_eq!(all.len(), stands, "an item stands in two places");
@@ -128,6 +129,13 @@ impl QueueTables {
         assert!(self.expiries.keys().all(|number| self.items.contains_key(number)), "the end of a life that is over");
     }
 
+    /// Items that are ready without a key.
+    fn fresh(&self) -> BTreeSet<u64> {
+        let from = self.header.as_ref().map_or(0, |header| header.fresh.from);
+        let fresh = self.items.iter().filter(|(number, item)| item.is_fresh && **number >= from);
+        fresh.map(|(number, _)| *number).collect()
+    }
+
     /// The first of each group is its head; all others are behind it.
     fn audit_groups(&self, keys: &Keys, (room, queue): (RoomUid, QueueNumber)) {
         let (mut heads, mut behind) = (BTreeMap::new(), BTreeMap::new());
@@ -149,6 +157,9 @@ impl QueueTables {
             let of_level = self.ready.keys().filter(|number| self.items[number].priority == priority).count();
             assert_eq!(level.count, of_level as u64, "ready items of priority {priority}");
         }
+        assert_eq!(header.fresh.count, self.fresh().len() as u64, "fresh items");
+        let plain = |item: &Item| item.priority == 0 && item.group.is_none();
+        assert!(self.items.values().all(|item| !item.is_fresh || plain(item)), "a fresh item that asks for something");
         let bytes: usize = self.items.values().map(|item| item.item.len()).sum();
         assert_eq!(header.bytes, bytes as u64);
         let sums = (header.leased, header.delayed, header.grouped);

@@ -131,7 +131,8 @@ fn one_move_carries_a_bounded_number_of_bytes() {
 #[test]
 fn dead_letters_go_back_to_where_they_died() {
     let mut shard = Shard::with_room();
-    let graves = || SettingsPatch { dead_letter_queue: Some(Some("graves".parse().unwrap())), ..SettingsPatch::default() };
+    let graves =
+        || SettingsPatch { dead_letter_queue: Some(Some("graves".parse().unwrap())), ..SettingsPatch::default() };
     for name in ["jobs", "other"] {
         shard.run(on(name, make(graves())));
         shard.run(on(name, send_each(&[("a", ItemOptions { priority: 6, ..group("g") }), ("b", group("g"))])));

@@ -41,10 +41,10 @@ fn an_item_that_was_tried_enough_is_a_dead_letter() {
     assert_eq!(wakes(applied.effects.clone()), ["jobs.dead"]);
     let told = changes(applied.effects);
     let sizes = |name: &str, ready| ChangeKind::QueueChanged { queue: name.parse().unwrap(), ready, leased: 0 };
-    assert_eq!(told.iter().map(|change| change.kind.clone()).collect::<Vec<_>>(), [
-        sizes("jobs", 0),
-        sizes("jobs.dead", 1)
-    ]);
+    assert_eq!(
+        told.iter().map(|change| change.kind.clone()).collect::<Vec<_>>(),
+        [sizes("jobs", 0), sizes("jobs.dead", 1)]
+    );
     assert!(told.iter().all(|change| change.revision == Revision(before + 1)));
 
     let (totals, dead) = (shard.view("jobs").totals, shard.view("jobs.dead"));
@@ -55,19 +55,22 @@ fn an_item_that_was_tried_enough_is_a_dead_letter() {
         Failure { attempt, consumer: consumer.to_owned(), time: Timestamp(START + time), kind, reason }
     };
     let letter = letters(&mut shard, "jobs.dead").remove(0);
-    assert_eq!(letter.1, DeadLetter {
-        queue: queue(),
-        item: 1,
-        time: Timestamp(START + 1_021),
-        reason: DeadReason::TooManyAttempts,
-        attempts: 3,
-        group: None,
-        failures: vec![
-            failure(1, "worker", 10, FailureKind::Nacked),
-            failure(2, "other", 20, FailureKind::Nacked),
-            failure(3, "worker", 1_021, FailureKind::LeaseEnded),
-        ],
-    });
+    assert_eq!(
+        letter.1,
+        DeadLetter {
+            queue: queue(),
+            item: 1,
+            time: Timestamp(START + 1_021),
+            reason: DeadReason::TooManyAttempts,
+            attempts: 3,
+            group: None,
+            failures: vec![
+                failure(1, "worker", 10, FailureKind::Nacked),
+                failure(2, "other", 20, FailureKind::Nacked),
+                failure(3, "worker", 1_021, FailureKind::LeaseEnded),
+            ],
+        }
+    );
     let DeliveredItem { delivery, item, sender, send_time, revision, priority, .. } = letter.0;
     assert_eq!((delivery.item, delivery.attempt), (1, 1));
     assert_eq!((&item[..], sender.as_str(), send_time.0, priority), (&b"a"[..], "ann", START, 7));

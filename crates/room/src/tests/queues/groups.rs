@@ -136,7 +136,13 @@ fn a_delay_holds_up_the_group_of_a_head_and_none_else() {
 fn the_next_of_a_group_whose_head_outlived_its_time_keeps_its_place() {
     let mut shard = Shard::with_room();
     let short = ItemOptions { ttl_ms: Some(10), ..group("g") };
-    shard.run(send_each(&[("a", short), ("x", priority(0)), ("b", group("g")), ("y", priority(0)), ("z", priority(0))]));
+    shard.run(send_each(&[
+        ("a", short),
+        ("x", priority(0)),
+        ("b", group("g")),
+        ("y", priority(0)),
+        ("z", priority(0)),
+    ]));
     shard.wait(10);
     assert_eq!(ids(&shard.lease(3)), [(2, 1), (3, 1), (4, 1)]);
     audit(&shard.tables);
@@ -148,7 +154,13 @@ fn the_next_of_a_group_whose_head_outlived_its_time_keeps_its_place() {
 fn the_next_of_a_group_goes_before_what_is_lower() {
     let mut shard = Shard::with_room();
     let short = |priority| ItemOptions { ttl_ms: Some(10), ..of("g", priority) };
-    shard.run(send_each(&[("a", short(5)), ("b", short(9)), ("c", of("g", 9)), ("x", priority(5)), ("y", priority(0))]));
+    shard.run(send_each(&[
+        ("a", short(5)),
+        ("b", short(9)),
+        ("c", of("g", 9)),
+        ("x", priority(5)),
+        ("y", priority(0)),
+    ]));
     shard.wait(10);
     assert_eq!(ids(&shard.lease(2)), [(3, 1), (4, 1)]);
     audit(&shard.tables);

@@ -211,6 +211,15 @@ fn a_lease_that_removed_all_it_may_lets_the_receiver_look_again() {
 }
 
 #[test]
+fn a_lease_reads_no_item_behind_those_it_may_take() {
+    let mut shard = Shard::with_room();
+    shard.run(send_each(&[("low", priority(0)), ("high", priority(1)), ("high too", priority(1))]));
+    let low = crate::keys::Keys::new(GROUP).item(ROOM, crate::keys::QueueNumber(1), 1);
+    shard.tables.write(vec![(low, None)]);
+    assert_eq!(ids(&shard.lease(2)), [(2, 1), (3, 1)]);
+}
+
+#[test]
 fn leases_by_priority_leave_nothing_behind() {
     let mut shard = Shard::with_room();
     for round in 0..20u8 {

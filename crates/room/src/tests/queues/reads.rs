@@ -93,10 +93,27 @@ fn attempts_and_deaths_are_read() {
     shard.run(reject(&[(6, 1)]));
     let two = all(&shard, ItemPlace::Ready, 9).remove(0);
     assert_eq!((two.number, two.attempts), (2, 1));
-    let dead =
-        read::items(&shard.tables, GROUP, ROOM, &"jobs.dead".parse().unwrap(), ItemPlace::Ready, None, (9, 99));
+    let dead = read::items(&shard.tables, GROUP, ROOM, &"jobs.dead".parse().unwrap(), ItemPlace::Ready, None, (9, 99));
     let dead = dead.unwrap().unwrap().0.remove(0).dead.unwrap();
     assert_eq!((dead.item, dead.reason, dead.failures.len()), (6, DeadReason::Rejected, 1));
+}
+
+#[test]
+fn ready_items_are_read_in_order_however_they_came_to_be_ready() {
+    let mut shard = Shard::with_room();
+    let late = ItemOptions { not_before: NotBefore::After(10), ..ItemOptions::default() };
+    shard.run(send(&["1", "2", "3"]));
+    shard.run(send_each(&[("4", group("g")), ("5", priority(2)), ("6", late), ("7", priority(0))]));
+    shard.lease(3);
+    shard.run(nack(&[(1, 1), (2, 1)], None));
+    shard.run(nack(&[(5, 1)], None));
+    shard.wait(10);
+    shard.advance();
+    for limit in 1..9 {
+        let numbers: Vec<_> = all(&shard, ItemPlace::Ready, limit).iter().map(|item| item.number).collect();
+        assert_eq!(numbers, [5, 1, 2, 3, 4, 6, 7]);
+    }
+    assert_eq!(shard.lease(9).iter().map(|delivery| delivery.delivery.item).collect::<Vec<_>>(), [5, 1, 2, 3, 4, 6, 7]);
 }
 
 #[test]
@@ -173,9 +190,8 @@ fn stats_tell_age_rates_and_dead_letters() {
     // A stretch of the meter begins here.
     shard.now = 1_000_000;
     shard.run(make(SettingsPatch { max_attempts: Some(1), ..SettingsPatch::default() }));
-    let stats = |shard: &Shard| {
-        read::queue_stats(&shard.tables, GROUP, ROOM, &queue(), Timestamp(shard.now)).unwrap().unwrap()
-    };
+    let stats =
+        |shard: &Shard| read::queue_stats(&shard.tables, GROUP, ROOM, &queue(), Timestamp(shard.now)).unwrap().unwrap();
     assert_eq!((stats(&shard).oldest, stats(&shard).dead_letters), (None, 0));
     assert_eq!(stats(&shard).dead_letter_queue.as_str(), "jobs.dead");
     shard.run(send(&["x"; 30]));

@@ -191,9 +191,10 @@ fn a_message_sent_again_is_no_second_item() {
     assert_eq!(mixed, Outcome::Sent { first_item: 4, revision: Revision(before + 1), duplicates: vec![0, 3] });
     let view = shard.view("jobs");
     assert_eq!((view.ready, view.totals.sent, view.totals.duplicates), (5, 5, 4));
-    assert_eq!(shard.lease(9).iter().map(|delivery| delivery.item.clone()).collect::<Vec<_>>(), [
-        "a", "b", "c", "d", "e"
-    ]);
+    assert_eq!(
+        shard.lease(9).iter().map(|delivery| delivery.item.clone()).collect::<Vec<_>>(),
+        ["a", "b", "c", "d", "e"]
+    );
     audit(&shard.tables);
 }
 
