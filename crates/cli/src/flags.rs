@@ -9,6 +9,7 @@ mod events;
 mod messaging;
 mod operator;
 mod participants;
+mod queue;
 mod sync;
 
 use std::path::PathBuf;
@@ -16,14 +17,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::options::{self, Spec};
-pub use client::{
-    AckArgs, ClientFlags, Labels, Output, Payload, QueueArgs, QueueCommand, ReceiveArgs, Retention, RoomCommand,
-    RoomsCommand, SendArgs, WatchTopic,
-};
+pub use client::{ClientFlags, Labels, Output, Payload, Retention, RoomCommand, RoomsCommand, WatchTopic};
+pub use duration::written as written_duration;
 pub use events::{EndArgs, FollowArgs};
 pub use messaging::{MessageArgs, MessagingCommand};
 pub use operator::{CreateToken, LeaderArgs, OperatorFlags, StatusArgs, TokenCommand};
 pub use participants::{AttachArgs, ParticipantsCommand};
+pub use queue::{
+    DeliveriesArgs, MoveArgs, NackArgs, Overflow, PeekArgs, PeekedState, QueueArgs, QueueCommand, QueueState,
+    ReceiveArgs, SendArgs, Settings, SettingsArgs, StatsArgs, TailArgs,
+};
 pub use sync::{DocumentArgs, SyncCommand};
 
 /// A self-hosted cluster of rooms.

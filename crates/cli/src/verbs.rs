@@ -3,6 +3,7 @@
 pub mod operator;
 pub mod status;
 
+mod body;
 mod documents;
 mod events;
 mod failure;

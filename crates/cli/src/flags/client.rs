@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use conclave_types::RoomName;
 use conclave_types::limits::{MAX_LOG_BYTES_RANGE, MAX_MESSAGES_RANGE};
-use conclave_types::{DeliveryId, QueueName, RoomName};
 
 use super::duration;
 use super::events::FollowArgs;
 use super::messaging::MessagingCommand;
 use super::participants::ParticipantsCommand;
+use super::queue::QueueCommand;
 use super::sync::SyncCommand;
 
 /// How a client verb reaches the cluster and prints what it got.
@@ -115,7 +116,7 @@ pub struct Labels {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum RoomCommand {
-    /// Send, receive and acknowledge items of the room's queues
+    /// Send, receive and settle items of the room's queues, look into queues, change and empty them
     Queue {
         #[command(subcommand)]
         command: QueueCommand,
@@ -137,42 +138,6 @@ pub enum RoomCommand {
     },
 }
 
-#[derive(Debug, Clone, Subcommand)]
-pub enum QueueCommand {
-    /// Send one item or many
-    Send(SendArgs),
-    /// Receive items under a lease
-    Receive(ReceiveArgs),
-    /// Acknowledge deliveries
-    Ack(AckArgs),
-    /// Show how many items a queue holds
-    Size(QueueArgs),
-    /// List the room's queues
-    List { room: RoomName },
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct QueueArgs {
-    /// Name of the room
-    pub room: RoomName,
-    /// Name of the queue
-    pub queue: QueueName,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct SendArgs {
-    #[command(flatten)]
-    pub target: QueueArgs,
-    #[command(flatten)]
-    pub payload: Payload,
-    /// A header of the items; may be repeated
-    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub headers: Vec<(String, String)>,
-    /// Fail if the queue does not exist
-    #[arg(long)]
-    pub no_create: bool,
-}
-
 /// What is sent; each kind may be repeated and makes one item or message each time.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = true)]
@@ -183,39 +148,9 @@ pub struct Payload {
     /// A text
     #[arg(long)]
     pub text: Vec<String>,
-    /// The bytes of a file
+    /// The bytes of a file; - is standard input
     #[arg(long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct ReceiveArgs {
-    #[command(flatten)]
-    pub target: QueueArgs,
-    /// Most items to receive, 1 to 128
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=128))]
-    pub max_items: u32,
-    /// How long to wait for the first item, to 60s
-    #[arg(long, default_value = "0s", value_parser = duration::parse)]
-    pub wait: Duration,
-    /// How long the items are ours, 1s to 12h
-    #[arg(long, default_value = "30s", value_parser = duration::parse)]
-    pub lease: Duration,
-    /// Acknowledge what was received once it is printed
-    #[arg(long)]
-    pub ack: bool,
-    /// Fail if the queue does not exist
-    #[arg(long)]
-    pub no_create: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct AckArgs {
-    #[command(flatten)]
-    pub target: QueueArgs,
-    /// Delivery ids as `receive` printed them
-    #[arg(required = true, num_args = 1..=128, value_name = "ITEM.ATTEMPT")]
-    pub deliveries: Vec<DeliveryId>,
 }
 
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {

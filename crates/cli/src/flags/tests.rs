@@ -81,12 +81,6 @@ fn the_commands_of_the_readme_are_understood() {
         "conclave room participants watch my-room --until-live",
         "conclave room participants attach my-room",
         "conclave room participants attach my-room --name dev#2 --role agent --attribute a=b --lease 10s --replace",
-        "conclave room queue send my-room jobs --json {\"hello\":\"world\"}",
-        "conclave room queue receive my-room jobs",
-        "conclave room queue receive my-room jobs --wait 5s --lease 1m --ack --output json",
-        "conclave room queue ack my-room jobs 1.1 2.1",
-        "conclave room queue size my-room jobs",
-        "conclave room queue list my-room",
         "conclave rooms update my-room --metadata a=b --annotation c=d=e",
         "conclave rooms delete my-room --etag 4",
         "conclave rooms list --output json",
@@ -111,12 +105,6 @@ fn nonsense_is_refused_where_it_stands() {
         "conclave room sync show my-room a//b",
         "conclave room sync push my-room a",
         "conclave room participants attach my-room --attribute novalue",
-        "conclave room queue send my-room jobs",
-        "conclave room queue send my-room jobs --json {",
-        "conclave room queue send my-room a/b --text x",
-        "conclave room queue receive my-room jobs --max-items 129",
-        "conclave room queue receive my-room jobs --wait 5",
-        "conclave room queue ack my-room jobs one",
         "conclave rooms list --page-size 0",
         "conclave rooms update my-room --metadata novalue",
         "conclave host --shard 4",
@@ -126,3 +114,5 @@ fn nonsense_is_refused_where_it_stands() {
         assert!(parse(line).is_err(), "{line}");
     }
 }
+
+mod queue;

@@ -10,13 +10,11 @@ use conclave_proto::v1;
 use conclave_proto::v1::event::Kind;
 use serde_json::{Map, Value, json};
 
-use super::print;
+use super::{body, print, queue};
 use crate::flags::{EndArgs, Output};
 
 /// How long a verb tries to take a lost stream up again.
 pub const RECONNECT_FOR: Duration = Duration::from_secs(60);
-/// Most characters of a body in a line for people.
-const EXCERPT: usize = 120;
 
 /// Prints updates until they end, or as far as is wanted.
 pub async fn print_all(
@@ -102,9 +100,9 @@ impl Entry {
 fn contents(kind: Kind) -> (&'static str, String, Value) {
     match kind {
         Kind::Message(message) => {
-            let (body, encoding) = text_or_base64(&message.body);
+            let (body, encoding) = body::text_or_base64(&message.body);
             let lane = lane(message.lane());
-            let summary = format!("{lane}  {}  {}", message.r#type, excerpt(&body, encoding, message.body.len()));
+            let summary = format!("{lane}  {}  {}", message.r#type, body::excerpt(&message.body));
             let fields = json!({
                 "lane": lane, "type": message.r#type, "content_type": message.content_type,
                 "headers": message.headers, "to": message.to, "body": body, "encoding": encoding,
@@ -134,7 +132,7 @@ fn contents(kind: Kind) -> (&'static str, String, Value) {
             ("document_change", summary, fields)
         }
         Kind::DocumentAwareness(v1::DocumentAwareness { document, source, payload }) => {
-            let (text, encoding) = text_or_base64(&payload);
+            let (text, encoding) = body::text_or_base64(&payload);
             let summary = format!("{document}  source {source}, {} bytes", payload.len());
             let fields = json!({"document": document, "source": source, "body": text, "encoding": encoding});
             ("document_awareness", summary, fields)
@@ -142,6 +140,10 @@ fn contents(kind: Kind) -> (&'static str, String, Value) {
         Kind::QueueChange(v1::QueueChange { queue, ready_count, leased_count }) => {
             let summary = format!("{queue}  {ready_count} ready, {leased_count} leased");
             ("queue_change", summary, json!({"queue": queue, "ready": ready_count, "leased": leased_count}))
+        }
+        Kind::Delivery(delivery) => {
+            let summary = format!("{}  {}", queue::delivery_id(&delivery), body::excerpt(&delivery.body));
+            ("delivery", summary, queue::delivery_fields(&delivery))
         }
         Kind::ParticipantSnapshot(v1::ParticipantSnapshot { participants }) => {
             let names: Vec<&str> = participants.iter().map(short_name).collect();
@@ -197,24 +199,6 @@ pub fn participant(participant: &v1::Participant) -> Value {
 /// The name without its room.
 pub fn short_name(participant: &v1::Participant) -> &str {
     participant.name.rsplit('/').next().unwrap_or_default()
-}
-
-/// Bytes as text where they are that, and how they were written.
-fn text_or_base64(bytes: &[u8]) -> (String, &'static str) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), "text"),
-        Err(_) => (STANDARD.encode(bytes), "base64"),
-    }
-}
-
-fn excerpt(body: &str, encoding: &str, size: usize) -> String {
-    if encoding != "text" {
-        return format!("{size} bytes");
-    }
-    // Control characters would move the reader's cursor.
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = body.chars().take(EXCERPT).map(printable).collect();
-    if body.chars().nth(EXCERPT).is_some() { text + "…" } else { text }
 }
 
 fn object(value: Value) -> Map<String, Value> {

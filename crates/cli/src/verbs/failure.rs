@@ -31,7 +31,15 @@ fn remedy(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::RoomNotFound => "create the room with `conclave rooms create`",
         ErrorReason::RoomExists | ErrorReason::DocumentExists => "choose another name, or use what is there",
         ErrorReason::EtagMismatch => "read the room again and decide again",
-        ErrorReason::QueueNotFound => "send an item to the queue, or leave --no-create out",
+        ErrorReason::QueueNotFound => {
+            "create the queue with `conclave room queue create`, send an item to it, or leave --no-create out"
+        }
+        ErrorReason::QueueExists => "change it with `conclave room queue update`, or choose another name",
+        ErrorReason::QueueClosed => "open the queue with `conclave room queue open`",
+        ErrorReason::QueueFull => {
+            "receive or purge items, or widen --max-items and --max-bytes with `conclave room queue update`"
+        }
+        ErrorReason::DeliveryUnknown => "give the delivery ids as `conclave room queue receive` printed them",
         ErrorReason::DocumentNotFound => "look for the path in `conclave room sync list`",
         ErrorReason::NeedSync => "open the document and push what its state vector lacks",
         ErrorReason::CursorAhead => "begin again without --after-revision",

@@ -8,29 +8,48 @@ use serde_json::Value;
 use crate::flags::Output;
 
 /// Prints records that all have the same columns.
-#[expect(clippy::print_stdout, reason = "results are what a verb is for")]
 pub fn records(output: Output, columns: &[&str], records: &[Vec<Value>]) -> Result<()> {
+    text(&rendered(output, columns, records)?)
+}
+
+/// Records as they are printed.
+pub fn rendered(output: Output, columns: &[&str], records: &[Vec<Value>]) -> Result<String> {
+    let object = |record: &Vec<Value>| {
+        let pairs = columns.iter().map(|column| (*column).to_owned()).zip(record.iter().cloned());
+        Value::Object(pairs.collect())
+    };
     match output {
-        Output::Json => {
-            let object = |record: &Vec<Value>| {
-                let pairs = columns.iter().map(|column| (*column).to_owned()).zip(record.iter().cloned());
-                Value::Object(pairs.collect())
-            };
-            println!("{}", serde_json::to_string_pretty(&records.iter().map(object).collect::<Vec<_>>())?);
-        }
-        Output::Table => print!("{}", table(columns, records)),
+        Output::Json => document(&Value::Array(records.iter().map(object).collect())),
+        Output::Table => Ok(table(columns, records)),
     }
-    Ok(())
+}
+
+/// One JSON document as it is printed.
+pub fn document(value: &Value) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Prints one line of a stream, at once.
-pub fn line(text: &str) -> Result<()> {
+pub fn line(line: &str) -> Result<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Prints text that has its line ends, at once.
+pub fn text(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
+    out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 
-fn table(columns: &[&str], records: &[Vec<Value>]) -> String {
+/// Names and their values, one a line.
+pub fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {value}").trim_end().to_owned() + "\n";
+    fields.iter().map(line).collect()
+}
+
+/// Records in columns as wide as their widest cell.
+pub fn table(columns: &[&str], records: &[Vec<Value>]) -> String {
     let head: Vec<String> = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
     let rows: Vec<Vec<String>> = records.iter().map(|record| record.iter().map(cell).collect()).collect();
     let width = |column: usize| {

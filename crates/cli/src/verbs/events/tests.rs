@@ -46,6 +46,11 @@ fn every_kind_of_event_is_one_line() {
         Kind::DocumentChange(v1::DocumentChange { kind: 2, document: "a".into(), new_document: "b".into() }),
         Kind::DocumentAwareness(v1::DocumentAwareness::default()),
         Kind::QueueChange(v1::QueueChange { queue: "jobs".into(), ready_count: 1, leased_count: 2 }),
+        Kind::Delivery(v1::Delivery {
+            id: Some(v1::DeliveryId { item: 4, attempt: 2 }),
+            body: "a\nb".into(),
+            ..Default::default()
+        }),
         Kind::ParticipantSnapshot(v1::ParticipantSnapshot { participants: vec![participant.clone()] }),
         Kind::ParticipantChange(v1::ParticipantChange { kind: 4, participant: Some(participant) }),
     ];
@@ -56,7 +61,15 @@ fn every_kind_of_event_is_one_line() {
         lines.push(line(Output::Table, &Entry::of(event)));
     }
     assert!(lines.iter().all(|line| !line.contains('\n') && line.starts_with("-         -  ")), "{lines:#?}");
-    let ends = ["update of 0 bytes", "renamed to b", "0 bytes", "1 ready, 2 leased", "ann#1", "ann#1  lease ended"];
+    let ends = [
+        "update of 0 bytes",
+        "renamed to b",
+        "0 bytes",
+        "1 ready, 2 leased",
+        "4.2  a b",
+        "ann#1",
+        "ann#1  lease ended",
+    ];
     for (line, end) in lines.iter().zip(ends) {
         assert!(line.ends_with(end), "{line}");
     }
