@@ -47,12 +47,10 @@ pub use command::{
     Advance, Command, Configure, ItemOptions, MessageRetention, NotBefore, Operation, Origin, Receiver, SessionFrame,
 };
 pub use local::LocalHeader;
-pub use outcome::{
-    Applied, CancelResult, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal,
-};
+pub use outcome::{Applied, CancelResult, Change, ChangeKind, DeliveredItem, DeliveryResult, Effect, Outcome, Refusal};
 pub use queue::{
-    DeadLetter, DeadReason, Failure, FailureKind, MAX_QUEUES_PER_ROOM, Overflow, QueueSettings, QueueState, QueueTotals,
-    SettingsPatch,
+    DeadLetter, DeadReason, Failure, FailureKind, MAX_QUEUES_PER_ROOM, Overflow, QueueSettings, QueueState,
+    QueueTotals, SettingsPatch,
 };
 pub use read::{
     DocumentView, MessageLogView, QueueView, RoomRecord, StoredDocumentChange, StoredMessage, StoredUpdate,

@@ -22,8 +22,8 @@ pub use documents::{
 };
 pub use messages::{MessageLogView, StoredMessage, message_log, messages};
 pub use queues::{
-    ConsumerView, ItemPlace, ItemView, QueueStats, QueueView, attempt_in_flight, consumers, held, held_by, items, list_queues, queue,
-    queue_stats, queues_changed,
+    ConsumerView, ItemPlace, ItemView, ItemsPage, QueueStats, QueueView, attempt_in_flight, consumers, held, held_by,
+    items, list_queues, queue, queue_stats, queues_changed,
 };
 pub use rooms::{RoomRecord, find_room, list_rooms, revision, room};
 

@@ -39,13 +39,8 @@ pub(crate) enum QueueTimer {
 }
 
 impl QueueTimer {
-    pub const ALL: [QueueTimer; 5] = [
-        QueueTimer::Leases,
-        QueueTimer::Acked,
-        QueueTimer::Delayed,
-        QueueTimer::Expiry,
-        QueueTimer::Deduplication,
-    ];
+    pub const ALL: [QueueTimer; 5] =
+        [QueueTimer::Leases, QueueTimer::Acked, QueueTimer::Delayed, QueueTimer::Expiry, QueueTimer::Deduplication];
 
     fn kind(self) -> u8 {
         match self {

@@ -47,7 +47,8 @@ proptest! {
     #[test]
     fn items_sort_by_number_inside_their_range(room in uid(), queue: u32, a: u64, b: u64) {
         let queue = QueueNumber(queue);
-        let kinds: [fn(RoomUid, QueueNumber, u64) -> Vec<u8>; 6] = [
+        type Make = fn(RoomUid, QueueNumber, u64) -> Vec<u8>;
+        let kinds: [Make; 6] = [
             |room, queue, item| KEYS.item(room, queue, item),
             |room, queue, item| KEYS.ready(room, queue, 4, item),
             |room, queue, item| KEYS.in_flight(room, queue, item),

@@ -6,6 +6,8 @@ use super::{Item, Queue};
 use crate::state::State;
 use crate::{Outcome, Refusal, TableError};
 
+/// Ordinary items among dead letters that one redrive passes over.
+const MAX_PASSED_OVER: usize = 1_024;
 /// Bytes of items after which one command moves no more.
 const MAX_CARRIED_BYTES: usize = 1 << 20;
 
@@ -55,7 +57,11 @@ fn choose(
     most: usize,
 ) -> Result<Vec<(u64, Item, QueueName)>, TableError> {
     let (mut chosen, mut bytes) = (Vec::new(), 0);
-    for spot in source.ready_items(state, most, MAX_CARRIED_BYTES)? {
+    let looked_at = if to.is_some() { most } else { most + MAX_PASSED_OVER };
+    for spot in source.ready_items(state, looked_at, MAX_CARRIED_BYTES)? {
+        if chosen.len() >= most {
+            break;
+        }
         let (number, item) = (spot.number, source.item_at(state, &spot)?);
         let origin = item.dead.as_ref().map(|dead| dead.queue.clone());
         let Some(target) = to.cloned().or(origin).filter(|target| *target != source.header.name) else { continue };

@@ -55,12 +55,10 @@ impl Record for Item {
         writer.revision(self.revision);
         writer.u8(self.priority);
         let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
-        writer.u8(
-            flag(self.expires.is_some(), HAS_EXPIRY)
-                | flag(self.group.is_some(), HAS_GROUP)
-                | flag(self.dead.is_some(), HAS_DEAD_LETTER)
-                | flag(self.is_fresh, IS_FRESH),
-        );
+        writer.u8(flag(self.expires.is_some(), HAS_EXPIRY)
+            | flag(self.group.is_some(), HAS_GROUP)
+            | flag(self.dead.is_some(), HAS_DEAD_LETTER)
+            | flag(self.is_fresh, IS_FRESH));
         self.expires.iter().for_each(|expires| writer.time(*expires));
         self.group.iter().for_each(|group| writer.bytes(group));
         self.dead.iter().for_each(|dead| dead.write(writer));

@@ -132,11 +132,8 @@ impl Lease {
             } else {
                 state.overlay.put(state.keys.in_flight(self.room, queue.number, item), in_flight.encode());
                 let header = &mut queue.header;
-                header.leased_from = if header.leased == 0 && deliveries.is_empty() {
-                    item
-                } else {
-                    header.leased_from.min(item)
-                };
+                header.leased_from =
+                    if header.leased == 0 && deliveries.is_empty() { item } else { header.leased_from.min(item) };
             }
             deliveries.push(delivered(item, record, &in_flight));
         }

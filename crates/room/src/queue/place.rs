@@ -87,13 +87,7 @@ impl Queue {
         Ok(())
     }
 
-    pub fn delay(
-        &mut self,
-        state: &mut State<'_>,
-        number: u64,
-        due: Timestamp,
-        past: &Past,
-    ) -> Result<(), TableError> {
+    pub fn delay(&mut self, state: &mut State<'_>, number: u64, due: Timestamp, past: &Past) -> Result<(), TableError> {
         state.overlay.put(state.keys.delayed(self.room, self.number, due, number), past.encode());
         state.overlay.put(state.keys.delayed_until(self.room, self.number, number), DelayedUntil(due).encode());
         self.header.delayed += 1;

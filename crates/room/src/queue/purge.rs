@@ -8,6 +8,9 @@ use crate::keys::Keys;
 use crate::state::State;
 use crate::{Outcome, TableError, TableReads};
 
+/// Bytes of items after which one command discards no more: some are read all at once.
+const MAX_PURGED_BYTES: usize = 4 << 20;
+
 pub(crate) fn purge(
     state: &mut State<'_>,
     room: RoomUid,
@@ -27,7 +30,7 @@ pub(crate) fn purge(
         }
     }
     if purged == 0 {
-        for spot in queue.ready_items(state, max_items as usize, usize::MAX)? {
+        for spot in queue.ready_items(state, max_items as usize, MAX_PURGED_BYTES)? {
             let item = queue.item_at(state, &spot)?;
             queue.take_ready(state, &spot)?;
             queue.remove(state, spot.number, &item)?;

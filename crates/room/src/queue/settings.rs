@@ -78,7 +78,7 @@ impl QueueSettings {
     /// How long an item waits that failed so many times.
     pub(crate) fn backoff(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1).min(63);
-        let grown = self.backoff_ms.checked_mul(1 << doublings).unwrap_or(u64::MAX);
+        let grown = self.backoff_ms.saturating_mul(1 << doublings);
         grown.min(self.max_backoff_ms.max(self.backoff_ms))
     }
 

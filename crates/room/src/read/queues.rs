@@ -12,9 +12,7 @@ use crate::queue::item::ConsumerRecord;
 use crate::queue::lease::delivered;
 use crate::queue::{InFlight, Item, Past, QueueHeader};
 use crate::state::load;
-use crate::{
-    DeadLetter, DeliveredItem, QueueSettings, QueueState, QueueTotals, Receiver, TableError, TableReads,
-};
+use crate::{DeadLetter, DeliveredItem, QueueSettings, QueueState, QueueTotals, Receiver, TableError, TableReads};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueView {
@@ -103,6 +101,9 @@ pub struct ItemView {
     pub dead: Option<DeadLetter>,
 }
 
+/// Items, and the position of the last of them.
+pub type ItemsPage = (Vec<ItemView>, Option<Vec<u8>>);
+
 /// A queue's sizes, if there is such a queue.
 pub fn queue(
     reads: &(impl TableReads + ?Sized),
@@ -175,7 +176,7 @@ pub fn held_by(
     Ok(record.map_or(0, |record| record.leased))
 }
 
-/// Consumers of a queue that hold something, after one of a name; at most `limit`.
+/// Consumers of a queue that hold something, by name; at most `limit`.
 pub fn consumers(
     reads: &(impl TableReads + ?Sized),
     group: GroupId,
@@ -207,7 +208,7 @@ pub fn items(
     place: ItemPlace,
     after: Option<&[u8]>,
     (limit, max_bytes): (usize, usize),
-) -> Result<Option<(Vec<ItemView>, Option<Vec<u8>>)>, TableError> {
+) -> Result<Option<ItemsPage>, TableError> {
     let keys = Keys::new(group);
     let Some((number, header)) = find(reads, &keys, room, name)? else { return Ok(None) };
     let range = match place {

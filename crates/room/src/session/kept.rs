@@ -475,7 +475,10 @@ mod tests {
         assert_eq!(&encode(&Outcome::Refused(Refusal::NeedSync)).unwrap()[..], [6, 15]);
 
         let mut open = OpenOutcomes::default();
-        open.push(Sequence(7), encode(&Outcome::Sent { first_item: 3, revision: Revision(8), duplicates: vec![] }).unwrap());
+        open.push(
+            Sequence(7),
+            encode(&Outcome::Sent { first_item: 3, revision: Revision(8), duplicates: vec![] }).unwrap(),
+        );
         open.push(Sequence(9), encode(&unknown).unwrap());
         assert_eq!(&open.encode()[..], [1, 7, 3, 4, 3, 8, 2, 3, 6, 6, 4]);
         assert_eq!(OpenOutcomes::decode(open.encode()), Ok(open));

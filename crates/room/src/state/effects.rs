@@ -45,6 +45,7 @@ type QueueId = (RoomUid, QueueNumber);
 pub(super) struct Effects {
     kept: Vec<Effect>,
     queues_woken: BTreeSet<(RoomUid, QueueName)>,
+    consumers_freed: BTreeSet<(RoomUid, QueueName, String)>,
     queues_changed: BTreeMap<QueueId, Actor>,
     of_command: Vec<Effect>,
     changed_by_command: Vec<QueueId>,
@@ -65,11 +66,15 @@ impl Effects {
         self.changed_by_command.clear();
     }
 
-    /// The running command counts: its effects become the entry's, each queue woken once.
+    /// The running command counts: its effects become the entry's, each queue and
+    /// consumer woken once.
     pub fn keep_command(&mut self, actor: &Actor) {
         for effect in self.of_command.drain(..) {
             let is_new = match &effect {
                 Effect::QueueReady { room, queue } => self.queues_woken.insert((*room, queue.clone())),
+                Effect::ConsumerFreed { room, queue, consumer } => {
+                    self.consumers_freed.insert((*room, queue.clone(), consumer.clone()))
+                }
                 _ => true,
             };
             if is_new {
@@ -89,6 +94,7 @@ impl Effects {
     /// Hands out the entry's effects with `changes` of queues: first what watchers are told, in order of revision.
     pub fn take(&mut self, changes: Vec<Effect>) -> Vec<Effect> {
         self.queues_woken.clear();
+        self.consumers_freed.clear();
         let mut effects = std::mem::take(&mut self.kept);
         effects.extend(changes);
         effects.sort_by_key(|effect| match effect {

@@ -46,6 +46,8 @@ enum Step {
         patch: SettingsPatch,
     },
     Wait(u64),
+    /// Until something ends, or so many milliseconds longer.
+    WaitForEnd(Index, u64),
     Advance(u32),
 }
 
@@ -152,6 +154,7 @@ fn step(about: About) -> impl Strategy<Value = Step> {
         1 => (1..6u32).prop_map(Step::Purge),
         2 => (prop::bool::weighted(0.1), patch()).prop_map(|(is_new, patch)| Step::Configure { is_new, patch }),
         4 => prop_oneof![9 => 0..300u64, 1 => Just(11 * MINUTE)].prop_map(Step::Wait),
+        1 => (any::<Index>(), 0..2u64).prop_map(|(index, more)| Step::WaitForEnd(index, more)),
         4 => (1..8u32).prop_map(Step::Advance),
     ]
 }
@@ -266,6 +269,11 @@ impl Both {
                 self.shard.wait(ms);
                 self.plain.now = self.shard.now;
                 Vec::new()
+            }
+            Step::WaitForEnd(index, more) => {
+                let ends = self.plain.queues.get(name).map(|queue| queue.ends(self.plain.now)).unwrap_or_default();
+                let wait = if ends.is_empty() { 0 } else { index.get(&ends) + more - self.plain.now };
+                self.run_one(name, Step::Wait(wait))
             }
             Step::Advance(limit) => self.advance(limit).0,
             Step::Send(options) => {

@@ -1,5 +1,6 @@
 //! What the tables of one queue say of each other.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
@@ -142,11 +143,13 @@ impl QueueTables {
         for (number, item) in &self.items {
             let Some(group) = &item.group else { continue };
             assert_eq!(item.dead, None, "a dead letter waits for nobody");
-            let key = keys.item_group(room, queue, group);
-            if heads.contains_key(&key) {
-                behind.insert(*number, keys.grouped(room, queue, group, *number));
-            } else {
-                heads.insert(key, *number);
+            match heads.entry(keys.item_group(room, queue, group)) {
+                Entry::Vacant(first) => {
+                    first.insert(*number);
+                }
+                Entry::Occupied(_) => {
+                    behind.insert(*number, keys.grouped(room, queue, group, *number));
+                }
             }
         }
         assert_eq!((&heads, &behind), (&self.groups, &self.grouped));

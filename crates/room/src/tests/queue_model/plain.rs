@@ -129,7 +129,7 @@ impl Queue {
         order.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// What each of these deliveries holds: the consumer, for an item in flight.
+    /// Items in flight, each with its consumer.
     fn leased(&self) -> impl Iterator<Item = (&u64, &Item, &str)> {
         self.items.iter().filter_map(|(number, item)| match &item.place {
             Place::Leased { consumer, .. } => Some((number, item, &consumer[..])),
@@ -144,6 +144,18 @@ impl Queue {
     /// What is out, as it was delivered.
     pub fn deliveries(&self) -> Vec<(u64, u32)> {
         self.leased().map(|(number, item, _)| (*number, item.attempts)).collect()
+    }
+
+    /// When leases, delays, lives and messages end, from now on.
+    pub fn ends(&self, now: u64) -> Vec<u64> {
+        let of_place = self.items.values().filter_map(|item| match item.place {
+            Place::Leased { deadline, .. } => Some(deadline),
+            Place::Delayed(due) => Some(due),
+            Place::Ready | Place::Behind => None,
+        });
+        let lives = self.items.values().filter_map(|item| item.expires);
+        let all = of_place.chain(lives).chain(self.messages.values().map(|(_, until)| *until));
+        all.filter(|end| *end >= now).collect()
     }
 
     /// Whether this consumer could be given something.
@@ -466,7 +478,10 @@ impl Plain {
         }
         let Some(source) = self.queues.get_mut(from) else { return Outcome::Refused(Refusal::QueueNotFound) };
         let mut carried = Vec::new();
-        for number in source.order().into_iter().take(most as usize) {
+        for number in source.order() {
+            if carried.len() >= most as usize {
+                break;
+            }
             let origin = source.items[&number].dead.as_ref().map(|dead| dead.queue.to_string());
             if let Some(target) = to.map(str::to_owned).or(origin).filter(|target| target != from) {
                 carried.push((target, source.remove(number)));

@@ -161,6 +161,21 @@ fn dead_letters_go_back_to_where_they_died() {
 }
 
 #[test]
+fn ordinary_items_do_not_hold_up_dead_letters() {
+    let mut shard = Shard::with_room();
+    shard.run(on("jobs.dead", send_with(&["ordinary"; 5], || priority(9))));
+    shard.run(send(&["a", "b"]));
+    shard.lease(2);
+    shard.run(reject(&[(1, 1), (2, 1)]));
+    let before = shard.revision();
+    assert_eq!(shard.run(on("jobs.dead", move_items(None, 1))), moved(1, 6, before + 1));
+    assert_eq!(shard.run(on("jobs.dead", move_items(None, 9))), moved(1, 5, before + 2));
+    assert_eq!(ids(&shard.lease(9)), [(3, 1), (4, 1)]);
+    assert_eq!(shard.run(on("jobs.dead", move_items(None, 9))), moved(0, 5, before + 3));
+    audit(&shard.tables);
+}
+
+#[test]
 fn a_dead_letter_that_is_tried_again_has_a_new_life() {
     let mut shard = Shard::with_room();
     shard.run(make(SettingsPatch { retention_ms: Some(Some(700)), ..SettingsPatch::default() }));
@@ -224,6 +239,18 @@ fn a_purge_discards_what_waits_and_leaves_what_is_held() {
     assert_eq!(shard.tables.dump(), before);
     shard.run(nack(&[(1, 1), (5, 1)], None));
     assert_eq!(ids(&shard.lease(9)), [(5, 2), (1, 2)]);
+}
+
+#[test]
+fn one_purge_discards_a_bounded_number_of_bytes() {
+    let mut shard = Shard::with_room();
+    let large = "x".repeat(1 << 20);
+    for _ in 0..6 {
+        shard.run(send(&[&large]));
+    }
+    assert_eq!(shard.run(purge(1_000)), purged(4, 2, 8));
+    assert_eq!(shard.run(purge(1_000)), purged(2, 0, 9));
+    audit(&shard.tables);
 }
 
 #[test]

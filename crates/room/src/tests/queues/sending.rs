@@ -165,11 +165,17 @@ fn an_earlier_item_is_not_held_up_by_a_later_one() {
     let after = |ms| move || ItemOptions { not_before: NotBefore::After(ms), ..ItemOptions::default() };
     shard.run(send_with(&["late"], after(5_000)));
     shard.run(send_with(&["soon"], after(50)));
+    shard.run(send_with(&["soon after"], after(60)));
     assert_eq!(shard.next_due(), Some(START + 50));
     shard.wait(50);
     shard.advance();
     assert_eq!(ids(&shard.lease(9)), [(2, 1)]);
-    assert_eq!(shard.places("jobs"), (0, 1, 1, 0));
+    assert_eq!(shard.places("jobs"), (0, 1, 2, 0));
+    audit(&shard.tables);
+    assert_eq!(shard.next_due(), Some(START + 70), "looks follow each other at some distance");
+    shard.wait(20);
+    shard.advance();
+    assert_eq!(ids(&shard.lease(9)), [(3, 1)]);
     audit(&shard.tables);
 }
 

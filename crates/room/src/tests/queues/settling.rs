@@ -4,6 +4,8 @@ use crate::{DeliveryResult, Operation, Outcome, Receiver, Refusal, SettingsPatch
 
 use DeliveryResult::{AlreadyDone, Done, Stale};
 
+type Settle = fn(&[(u64, u32)]) -> Operation;
+
 #[test]
 fn acked_item_is_never_redelivered() {
     let mut shard = Shard::with_room();
@@ -38,7 +40,7 @@ fn a_delivery_that_was_never_issued_spoils_the_whole_command() {
     shard.run(send_each(&[("a", group("g")), ("b", group("g")), ("c", group("h")), ("d", priority(0))]));
     shard.lease(2);
     shard.run(nack(&[(3, 1)], Some(1_000)));
-    let operations: [fn(&[(u64, u32)]) -> Operation; 4] = [ack, |of| nack(of, None), reject, |of| extend(of, 1_000)];
+    let operations: [Settle; 4] = [ack, |of| nack(of, None), reject, |of| extend(of, 1_000)];
     for bad in [(0, 1), (1, 0), (1, 2), (2, 1), (3, 2), (4, 1), (5, 1)] {
         for operation in operations {
             let before = shard.tables.dump();
@@ -80,7 +82,7 @@ fn a_second_word_on_a_delivery_changes_nothing() {
     shard.run(nack(&[(1, 1)], Some(50)));
     shard.run(ack(&[(2, 1)]));
     let before = shard.tables.dump();
-    let operations: [fn(&[(u64, u32)]) -> Operation; 4] = [ack, |of| nack(of, Some(9)), reject, |of| extend(of, 1_000)];
+    let operations: [Settle; 4] = [ack, |of| nack(of, Some(9)), reject, |of| extend(of, 1_000)];
     for operation in operations {
         assert_eq!(results(shard.run(operation(&[(1, 1), (2, 1)]))), [Stale, AlreadyDone]);
         assert_eq!(shard.tables.dump(), before);
