@@ -113,10 +113,7 @@ impl Bench {
 
     /// Waits for the round to pass and returns what it used.
     pub async fn watch(&self, tally: &Tally, leader: usize) -> Result<Used> {
-        tokio::time::sleep_until(tally.span.from).await;
-        let probe = self.probe(tally, leader).await?;
-        tokio::time::sleep_until(tally.span.until).await;
-        probe.end().await
+        Probe::over_round(&self.hosts, self.processes(Some(leader))?, leader, tally).await
     }
 
     /// Reads what everything has used and done so far; processes are named by what they are to the room that `leader`

@@ -27,6 +27,16 @@ pub struct Counters {
     pub families: BTreeMap<String, Family>,
     /// Last applied index of each shard held there.
     pub applied: BTreeMap<u32, Option<u64>>,
+    /// The log of each shard held there, now.
+    pub logs: BTreeMap<u32, Log>,
+}
+
+/// Which entries of a shard's log there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Log {
+    /// All that were ever appended, kept or not.
+    pub appended: u64,
+    pub kept: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,7 +68,14 @@ impl HostStatus {
             };
             (family.name, counted)
         };
+        // Indexes begin at 0.
+        let log = |last: Option<u64>, purged: Option<u64>| {
+            let end = |index: Option<u64>| index.map_or(0, |index| index + 1);
+            Log { appended: end(last), kept: end(last).saturating_sub(end(purged)) }
+        };
+        let logs = status.shards.iter().map(|shard| (shard.shard, log(shard.last_index, shard.purged_index)));
         Ok(Counters {
+            logs: logs.collect(),
             leading: status.shards.iter().filter(|shard| shard.leading).count(),
             syncs: engine.syncs,
             wal_bytes: engine.wal_bytes,
@@ -79,12 +96,17 @@ impl Counters {
             };
             (name.clone(), grown)
         };
+        let log = |(shard, now): (&u32, &Log)| {
+            let before = before.logs.get(shard).copied().unwrap_or_default();
+            (*shard, Log { appended: now.appended - before.appended, kept: now.kept })
+        };
         Counters {
             leading: self.leading,
             syncs: self.syncs - before.syncs,
             wal_bytes: self.wal_bytes - before.wal_bytes,
             families: self.families.iter().map(family).collect(),
             applied: self.applied.clone(),
+            logs: self.logs.iter().map(log).collect(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Closed loop: a session keeps its window full until the round is over.
+//! Closed loop: a client keeps its window full until the round is over.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use bytes::Bytes;
-use conclave_client::{Reply, Session};
+use conclave_client::{ClientError, Reply, Session};
 use conclave_proto::v1::{NewItem, SendItemsRequest, SendItemsResponse};
 use futures::FutureExt;
+use futures::future::Map;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
@@ -63,24 +64,107 @@ impl Tally {
     }
 }
 
-/// A send of so many items of [`ITEM_BYTES`] each.
+/// What items carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// The same byte everywhere: what our own rows have always been measured with.
+    Same,
+    /// Bytes that no compressor makes smaller, for figures that are held against another system's or against a size on
+    /// disk: our tables are compressed.
+    Noise,
+}
+
+/// Bodies of items, one after the other.
+#[derive(Debug, Clone)]
+pub struct Bodies {
+    bytes: Bytes,
+    next: usize,
+}
+
+impl Bodies {
+    /// So much noise that none comes twice within a block or window of any compressor in use here.
+    const NOISE_ITEMS: usize = 1 << 13;
+
+    pub fn of(payload: Payload) -> Bodies {
+        /// No two clients send the same noise.
+        static SEED: AtomicU64 = AtomicU64::new(0);
+        let bytes = match payload {
+            Payload::Same => Bytes::from_static(&[0x5a; ITEM_BYTES]),
+            Payload::Noise => noise(SEED.fetch_add(1, Ordering::Relaxed), Self::NOISE_ITEMS * ITEM_BYTES),
+        };
+        Bodies { bytes, next: 0 }
+    }
+
+    pub fn take(&mut self) -> Bytes {
+        let body = self.bytes.slice(self.next..self.next + ITEM_BYTES);
+        self.next = (self.next + ITEM_BYTES) % self.bytes.len();
+        body
+    }
+}
+
+/// Bytes that no compressor makes smaller.
+pub fn noise(seed: u64, bytes: usize) -> Bytes {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    };
+    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+/// A send of so many items of [`ITEM_BYTES`] each, all the same.
 pub fn request(room: &str, queue: &str, items: usize) -> SendItemsRequest {
-    let body = Bytes::from_static(&[0x5a; ITEM_BYTES]);
+    request_of(room, queue, items, &mut Bodies::of(Payload::Same))
+}
+
+pub fn request_of(room: &str, queue: &str, items: usize, bodies: &mut Bodies) -> SendItemsRequest {
     SendItemsRequest {
         parent: format!("rooms/{room}/queues/{queue}"),
-        items: vec![NewItem { body, ..Default::default() }; items],
+        items: (0..items).map(|_| NewItem { body: bodies.take(), ..Default::default() }).collect(),
         ..Default::default()
     }
 }
 
+/// One client's way to send an item.
+pub trait Sender: Send {
+    /// Ends once the item is acknowledged; those of one sender end in order.
+    type Sent: Future<Output = Result<()>> + Send + Unpin;
+
+    /// Puts an item on its way; may wait for room in the client.
+    fn send(&mut self) -> impl Future<Output = Result<Self::Sent>> + Send;
+}
+
+/// Sends items over a session.
+pub struct Items {
+    pub session: Session,
+    request: SendItemsRequest,
+    bodies: Bodies,
+}
+
+impl Items {
+    pub fn new(session: Session, room: &str, queue: &str, payload: Payload) -> Items {
+        Items { session, request: request(room, queue, 1), bodies: Bodies::of(payload) }
+    }
+}
+
+impl Sender for Items {
+    type Sent = Map<Reply<SendItemsResponse>, fn(Result<SendItemsResponse, ClientError>) -> Result<()>>;
+
+    async fn send(&mut self) -> Result<Self::Sent> {
+        self.request.items[0].body = self.bodies.take();
+        Ok(self.session.send_items(self.request.clone()).map(|reply| Ok(reply.map(drop)?)))
+    }
+}
+
 /// Keeps `window` sends in flight until the round is over, then waits for the last.
-pub async fn closed(session: Session, request: SendItemsRequest, window: usize, mut tally: Tally) -> Result<Tally> {
+pub async fn closed(sender: &mut impl Sender, window: usize, mut tally: Tally) -> Result<Tally> {
     let until = tally.span.until;
-    let mut flying: VecDeque<(Instant, Reply<SendItemsResponse>)> = VecDeque::with_capacity(window);
+    let mut flying = VecDeque::with_capacity(window);
     let mut now = Instant::now();
     while now < until {
         while flying.len() < window {
-            flying.push_back((now, session.send_items(request.clone())));
+            flying.push_back((now, sender.send().await?));
         }
         settle(&mut flying, &mut tally).await?;
         now = Instant::now();
@@ -88,18 +172,20 @@ pub async fn closed(session: Session, request: SendItemsRequest, window: usize, 
     while !flying.is_empty() {
         settle(&mut flying, &mut tally).await?;
     }
-    session.close().await;
     Ok(tally)
 }
 
-/// Waits for the oldest reply and takes those that came with it; replies come in order.
-async fn settle(flying: &mut VecDeque<(Instant, Reply<SendItemsResponse>)>, tally: &mut Tally) -> Result<()> {
+/// Waits for the oldest acknowledgement and takes those that came with it; they come in order.
+async fn settle<S>(flying: &mut VecDeque<(Instant, S)>, tally: &mut Tally) -> Result<()>
+where
+    S: Future<Output = Result<()>> + Unpin,
+{
     let Some((begun, oldest)) = flying.pop_front() else { return Ok(()) };
     oldest.await?;
     let now = Instant::now();
     tally.done(begun, now);
-    while let Some(reply) = flying.front_mut().and_then(|(_, reply)| reply.now_or_never()) {
-        reply?;
+    while let Some(acknowledged) = flying.front_mut().and_then(|(_, sent)| sent.now_or_never()) {
+        acknowledged?;
         if let Some((begun, _)) = flying.pop_front() {
             tally.done(begun, now);
         }

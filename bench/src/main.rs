@@ -4,37 +4,25 @@
 //! each process used. Every run is bounded in time and ends by itself. A figure is never a test: it is printed beside
 //! its target and kept in `bench/results`.
 //!
-//! Start with [`send`]; [`probe`] says what is read around each run, [`report`] what a row is.
+//! What is measured stands in the library; start with [`send`].
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its terminal")]
-
-mod availability;
-mod bench;
-mod document;
-mod fan_out;
-mod host_status;
-mod idle;
-mod load;
-mod open_loop;
-mod probe;
-mod receive;
-mod report;
-mod restart;
-mod send;
-mod usage;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::bench::Bench;
-use crate::fan_out::Lane;
-use crate::report::Row;
+use conclave_bench::bench::Bench;
+use conclave_bench::fan_out::Lane;
+use conclave_bench::report::Row;
+use conclave_bench::{
+    RESULTS, availability, document, fan_out, idle, open_loop, receive, report, restart, send, waiting,
+};
 
 const USAGE: &str = "\
 cargo xtask bench [what]
 
-  all        everything down to `follow` (default); the rest stops and kills hosts, and runs alone
+  all        everything down to `follow` (default); the rest is long or stops hosts, and runs alone
   idle       a cluster without load: processor and memory of each host
   one        one durable send outstanding
   open       durable sends at a fixed rate, latency from the intended time
@@ -47,12 +35,12 @@ cargo xtask bench [what]
   failover   the host that leads is killed: pause of writes, 30 times
   transfer   the host that leads is stopped: pause of writes, 12 times
   restart    a host with 1 GiB of state: from start to level with the others
+  waiting    1,000,000 items waiting: how long a receive takes, and what is left on disk when nine of ten are acked
+  nats       ours beside three servers of NATS JetStream, in turn, five rounds; needs Go to build their server
+  rabbitmq   ours beside three nodes of RabbitMQ, in turn, five rounds; installs Debian's package
 
 CONCLAVE_BENCH_SECONDS sets the length of a measured round (default 10).
 ";
-
-/// Rows go here, from the root of the workspace.
-const RESULTS: &str = "bench/results";
 
 /// One thread: the generator shares two cores with everything it measures, and one does far more than is asked of it.
 #[tokio::main(flavor = "current_thread")]
@@ -69,7 +57,7 @@ async fn main() -> ExitCode {
 
 async fn run(what: &str) -> Result<()> {
     let known = ["all", "idle", "one", "open", "send", "receive", "echo", "paper", "broadcast", "follow"];
-    let apart = ["failover", "transfer", "restart"];
+    let apart = ["failover", "transfer", "restart", "waiting"];
     if !known.contains(&what) && !apart.contains(&what) {
         bail!("there is no bench `{what}`\n\n{USAGE}");
     }
@@ -107,6 +95,7 @@ async fn run(what: &str) -> Result<()> {
         "failover" => availability::failover(&mut bench).await?,
         "transfer" => availability::transfer(&mut bench).await?,
         "restart" => restart::run(&mut bench).await?,
+        "waiting" => waiting::run(&bench).await?,
         _ => Vec::new(),
     });
     let path = report::publish(Path::new(RESULTS), what, &rows)?;

@@ -1,13 +1,16 @@
-//! What everything used during a round: processor time by process, the stores' counters, and how disturbed it was.
+//! What everything used during a round: processor time and written bytes by process, the stores' counters, and how
+//! disturbed it was.
+//!
+//! A system without [`HostStatus`] is probed with none: then only what the kernel knows is read.
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::host_status::{Counters, HostStatus, sum};
 use crate::load::Tally;
 use crate::report::{Row, Target};
-use crate::usage::{MachineUsage, Usage};
+use crate::usage::{MachineUsage, Usage, Written, disk_flushes};
 
 /// Readings at the beginning of a round.
 pub struct Probe<'a> {
@@ -17,6 +20,8 @@ pub struct Probe<'a> {
     operations: u64,
     at: Instant,
     usage: Usage,
+    written: Written,
+    flushes: Option<u64>,
     machine: MachineUsage,
     counters: Vec<Counters>,
 }
@@ -29,6 +34,10 @@ pub struct Used {
     pub operations: u64,
     /// Processor seconds by process.
     pub cpu: Vec<(String, f64)>,
+    /// Bytes written to files by process.
+    pub written: Vec<(String, u64)>,
+    /// Flushes of all disks of the machine.
+    pub flushes: Option<u64>,
     /// Share of the machine that others took: compilers, the kernel's own threads.
     pub others: f64,
     pub leader: Counters,
@@ -50,6 +59,7 @@ impl<'a> Probe<'a> {
         tally: &'a Tally,
     ) -> Result<Probe<'a>> {
         let counters = read(hosts).await?;
+        let (written, flushes) = (Written::read(&processes)?, disk_flushes()?);
         let (usage, machine) = (Usage::read(&processes)?, MachineUsage::read()?);
         Ok(Probe {
             hosts,
@@ -58,9 +68,24 @@ impl<'a> Probe<'a> {
             operations: tally.done_by_all(),
             at: Instant::now(),
             usage,
+            written,
+            flushes,
             machine,
             counters,
         })
+    }
+
+    /// Waits for the round to pass and returns what it used.
+    pub async fn over_round(
+        hosts: &'a [HostStatus],
+        processes: Vec<(String, u32)>,
+        leader: usize,
+        tally: &'a Tally,
+    ) -> Result<Used> {
+        sleep_until(tally.span.from).await;
+        let probe = Probe::begin(hosts, processes, leader, tally).await?;
+        sleep_until(tally.span.until).await;
+        probe.end().await
     }
 
     pub async fn end(self) -> Result<Used> {
@@ -69,9 +94,12 @@ impl<'a> Probe<'a> {
         let cpu = self.usage.since()?;
         let own: f64 = cpu.iter().map(|(_, seconds)| seconds).sum();
         let others = self.machine.share_of_others(own)?;
+        let written = self.written.since()?;
+        let flushes = disk_flushes()?.zip(self.flushes).map(|(now, before)| now - before);
         let now = read(self.hosts).await?;
         let grown: Vec<Counters> = now.iter().zip(&self.counters).map(|(now, before)| now.since(before)).collect();
-        Ok(Used { seconds, operations, cpu, others, leader: grown[self.leader].clone(), all_hosts: sum(&grown) })
+        let leader = grown.get(self.leader).cloned().unwrap_or_default();
+        Ok(Used { seconds, operations, cpu, written, flushes, others, leader, all_hosts: sum(&grown) })
     }
 }
 
@@ -101,7 +129,18 @@ impl Round {
 
     /// Rows of what one operation cost.
     pub fn costs(&self, work: &str, config: &str, budget: &Budget) -> Vec<Row> {
-        let per_operation = |value: f64| value / self.used.operations.max(1) as f64;
+        let mut rows = self.processor_costs(work, config, budget);
+        rows.extend(self.store_costs(work, config, budget));
+        rows
+    }
+
+    fn per_operation(&self, value: f64) -> f64 {
+        value / self.used.operations.max(1) as f64
+    }
+
+    /// Rows of what one operation cost in processor time.
+    pub fn processor_costs(&self, work: &str, config: &str, budget: &Budget) -> Vec<Row> {
+        let per_operation = |value| self.per_operation(value);
         let row = |what: &str, value: f64, unit: &str| Row::new(&format!("{work}: {what}"), config, value, unit);
         let mut rows = Vec::new();
         let mut total = 0.0;
@@ -113,6 +152,29 @@ impl Round {
             rows.push(row(&format!("CPU {process}"), us, "us/op").at_most(limit).detail(cores));
         }
         rows.push(row("CPU all", total, "us/op").at_most(budget.all_cpu_us).detail(self.conditions()));
+        rows
+    }
+
+    /// Rows of what one operation cost the disk, as the kernel counts it: the same for every system.
+    pub fn disk_costs(&self, work: &str, config: &str) -> Vec<Row> {
+        let per_operation = |value: u64| self.per_operation(value as f64);
+        let row = |what: &str, value: f64, unit: &str| Row::new(&format!("{work}: {what}"), config, value, unit);
+        let servers = || self.used.written.iter().filter(|(process, _)| process != "generator");
+        let all: u64 = servers().map(|(_, bytes)| bytes).sum();
+        let each: Vec<_> =
+            servers().map(|(process, bytes)| format!("{process} {:.0}", per_operation(*bytes))).collect();
+        let mut rows = vec![row("written to files, all servers", per_operation(all), "B/op").detail(each.join(", "))];
+        let flushes =
+            self.used.flushes.map(|flushes| row("flushes of the machine's disks", per_operation(flushes), "/op"));
+        rows.extend(flushes);
+        rows
+    }
+
+    /// Rows of what one operation cost in the hosts' stores, as they count it.
+    pub fn store_costs(&self, work: &str, config: &str, budget: &Budget) -> Vec<Row> {
+        let per_operation = |value| self.per_operation(value);
+        let row = |what: &str, value: f64, unit: &str| Row::new(&format!("{work}: {what}"), config, value, unit);
+        let mut rows = Vec::new();
         let (leader, all) = (&self.used.leader, &self.used.all_hosts);
         let fsyncs = per_operation(all.syncs as f64);
         let of_leader = format!("leader {:.4}", per_operation(leader.syncs as f64));

@@ -9,6 +9,9 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+/// What our own rows say of the system.
+pub const OURS: &str = "conclave";
+
 /// One measured figure. Rows that are compared have identical `work`, `config` and `unit`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
@@ -59,7 +62,7 @@ impl Row {
     pub fn new(work: &str, config: &str, value: f64, unit: &str) -> Row {
         Row {
             work: work.into(),
-            system: "conclave".into(),
+            system: OURS.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             config: config.into(),
             detail: String::new(),
@@ -72,6 +75,12 @@ impl Row {
             commit: commit(),
             target: None,
         }
+    }
+
+    /// Makes it a row of another system.
+    pub fn of(mut self, system: &str, version: &str, fsync: &str) -> Row {
+        (self.system, self.version, self.fsync) = (system.into(), version.into(), fsync.into());
+        self
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Row {
@@ -105,8 +114,8 @@ pub fn publish(folder: &Path, what: &str, rows: &[Row]) -> Result<PathBuf> {
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 fn print(rows: &[Row]) {
     println!(
-        "{:<46} {:<18} {:>10} {:<7} {:>14} {:>8} {:>8}  detail",
-        "work", "config", "value", "unit", "target", "p50 ms", "p99 ms"
+        "{:<52} {:<18} {:<18} {:>10} {:<7} {:>14} {:>8} {:>8}  detail",
+        "work", "system", "config", "value", "unit", "target", "p50 ms", "p99 ms"
     );
     for row in rows {
         let ms = |value: Option<f64>| value.map_or(String::from("-"), |value| format!("{value:.2}"));
@@ -115,8 +124,9 @@ fn print(rows: &[Row]) {
             format!("{target} {met}")
         });
         println!(
-            "{:<46} {:<18} {:>10.2} {:<7} {:>14} {:>8} {:>8}  {}",
+            "{:<52} {:<18} {:<18} {:>10.2} {:<7} {:>14} {:>8} {:>8}  {}",
             row.work,
+            row.system,
             row.config,
             row.value,
             row.unit,

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use conclave_client::Session;
 use conclave_proto::v1::{NewItem, SendItemsRequest};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
 use crate::bench::{Bench, SHARDS};
+use crate::load::noise;
 use crate::report::{Row, Target};
 
 const STATE_BYTES: u64 = 1 << 30;
@@ -76,17 +76,6 @@ async fn fill(session: Session, room: u64) -> Result<()> {
     }
     session.close().await;
     Ok(())
-}
-
-/// Bytes that no compressor makes smaller.
-fn noise(seed: u64, bytes: usize) -> Bytes {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^ (mixed >> 27)
-    };
-    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
 }
 
 async fn restart(bench: &mut Bench, kill: bool) -> Result<Duration> {

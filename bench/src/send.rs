@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use crate::bench::{Bench, ROUNDS, Span};
-use crate::load::{Progress, Tally, closed, request};
+use crate::load::{Items, Payload, Progress, Tally, closed};
 use crate::probe::{Budget, Round, median};
 use crate::report::{Row, Target};
 
-const WORK: &str = "durable send 128B";
+pub const WORK: &str = "durable send 128B";
 const QUEUE: &str = "items";
 
 /// What a send may cost at 70,000 a second on two cores.
@@ -53,21 +53,27 @@ pub async fn one(bench: &Bench) -> Result<Vec<Row>> {
 async fn rounds(bench: &Bench, room: &str, sessions: usize, window: usize) -> Result<Round> {
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
-        rounds.push(round(bench, room, sessions, window).await?);
+        rounds.push(round(bench, room, sessions, window, Payload::Same).await?);
     }
     Ok(median(rounds))
 }
 
-async fn round(bench: &Bench, room: &str, sessions: usize, window: usize) -> Result<Round> {
+/// One round of sessions that keep their windows full.
+pub async fn round(bench: &Bench, room: &str, sessions: usize, window: usize, payload: Payload) -> Result<Round> {
     let sessions = bench.sessions(room, sessions).await?;
     let leader = bench.cluster.leader_of(room).await?;
     let mut tally = Tally::new(Span::after_warm_up()?, Progress::default());
-    let request = request(room, QUEUE, 1);
-    let send = |session| tokio::spawn(closed(session, request.clone(), window, tally.clone()));
+    let send = |session| tokio::spawn(send(Items::new(session, room, QUEUE, payload), window, tally.clone()));
     let tasks: Vec<_> = sessions.into_iter().map(send).collect();
     let used = bench.watch(&tally, leader).await?;
     for task in tasks {
         tally.add(&task.await??);
     }
     Ok(Round { latency_us: tally.latency_us, used })
+}
+
+async fn send(mut items: Items, window: usize, tally: Tally) -> Result<Tally> {
+    let tally = closed(&mut items, window, tally).await?;
+    items.session.close().await;
+    Ok(tally)
 }

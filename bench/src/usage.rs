@@ -1,6 +1,7 @@
-//! What processes used, read from the kernel: CPU time and resident memory.
+//! What processes and disks did, read from the kernel.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -41,6 +42,45 @@ impl Usage {
     pub fn since(&self) -> Result<Vec<(String, f64)>> {
         self.seconds.iter().map(|(name, pid, before)| Ok((name.clone(), cpu_seconds(*pid)? - before))).collect()
     }
+}
+
+/// Bytes that several processes wrote to files, to be compared with a later reading.
+///
+/// The kernel counts the pages that a process made dirty, whole ones, however little of each changed: what a disk gets,
+/// unless a file is deleted first.
+#[derive(Debug, Clone)]
+pub struct Written {
+    bytes: Vec<(String, u32, u64)>,
+}
+
+impl Written {
+    pub fn read(processes: &[(String, u32)]) -> Result<Written> {
+        let bytes = processes.iter().map(|(name, pid)| Ok((name.clone(), *pid, written_bytes(*pid)?)));
+        Ok(Written { bytes: bytes.collect::<Result<_>>()? })
+    }
+
+    /// Bytes written since this reading, by process.
+    pub fn since(&self) -> Result<Vec<(String, u64)>> {
+        self.bytes.iter().map(|(name, pid, before)| Ok((name.clone(), written_bytes(*pid)? - before))).collect()
+    }
+}
+
+fn written_bytes(pid: u32) -> Result<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let value = io.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("io has no write_bytes")?;
+    Ok(value.trim().parse()?)
+}
+
+/// Flushes that all real disks of the machine have done so far: what a sync comes to in the end, whoever asked for it.
+/// None where the kernel does not count them.
+pub fn disk_flushes() -> Result<Option<u64>> {
+    let disks = fs::read_to_string("/proc/diskstats")?;
+    let is_real = |name: &str| Path::new(&format!("/sys/block/{name}/device")).exists();
+    let flushes = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2).filter(|name| is_real(name)).and(fields.get(18)?.parse::<u64>().ok())
+    };
+    Ok(disks.lines().filter_map(flushes).reduce(|all, disk| all + disk))
 }
 
 /// Processor time of the whole machine, to be compared with a later reading.

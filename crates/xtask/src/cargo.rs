@@ -2,7 +2,7 @@
 //!
 //! Invariant: one profile, one target directory, one selection ([`SELECTION`]) and one pair of compilers. A difference in
 //! any of them would build RocksDB's C++ a second time. The simulation has its own of each, and no C++
-//! ([`Cargo::simulation`]).
+//! ([`Cargo::simulation`]); the comparison has its own selection, and no C++ either ([`Cargo::build_comparison`]).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,12 +18,15 @@ pub struct Cargo {
     compilers: Vec<(&'static str, &'static str)>,
 }
 
-/// All but the simulation, which wants other features of what the others use.
-pub const SELECTION: [&str; 4] = ["--release", "--workspace", "--exclude", SIMULATION];
+/// All but the simulation, which wants other features of what the others use, and the comparison, which brings the
+/// clients of other systems with all that they need.
+pub const SELECTION: [&str; 6] = ["--release", "--workspace", "--exclude", SIMULATION, "--exclude", COMPARISON];
 
 /// The package that is built apart from the others.
 pub const SIMULATION: &str = "conclave-simulation";
-/// What makes its runs repeat: the async runtime takes seeds, and randomness comes by a function that it can replace.
+/// The package that only `bench nats` and `bench rabbitmq` build.
+pub const COMPARISON: &str = "conclave-bench-compare";
+/// What makes the simulation's runs repeat: the async runtime takes seeds, and randomness comes by a function that it can replace.
 const SIMULATION_FLAGS: &str = "--cfg tokio_unstable --cfg getrandom_backend=\"linux_getrandom\"";
 
 /// A variant of the workspace's build.
@@ -144,6 +147,15 @@ impl Cargo {
         found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{name}`"))
     }
 
+    /// Builds the comparison with other systems and returns its path.
+    pub fn build_comparison(&self) -> Result<PathBuf> {
+        let mut command = self.command("build");
+        command.args(["--release", "--locked", "-p", COMPARISON]);
+        let found =
+            Cargo::artifacts(command, COMPARISON)?.binaries.into_iter().find(|(binary, _)| binary == COMPARISON);
+        found.map(|(_, path)| path).with_context(|| format!("the build made no binary `{COMPARISON}`"))
+    }
+
     /// Builds one test executable.
     pub fn build_test(&self, target: &str) -> Result<TestExecutable> {
         let artifacts = self.build(&["--test", target])?;
@@ -155,12 +167,22 @@ impl Cargo {
         let mut command = self.command("build");
         // A test beside what is asked for: see [`Build::Faults`]. One variant of every crate serves all tasks.
         command.args(SELECTION).args(["--test", SMALLEST_TEST]).args(what);
+        Cargo::artifacts(command, &what.join(" "))
+    }
+
+    /// Runs a build and reads what it made.
+    fn artifacts(mut command: Command, what: &str) -> Result<Artifacts> {
         command.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
         let output = command.output().context("cannot run cargo")?;
         if !output.status.success() {
-            bail!("{} does not build", what.join(" "));
+            bail!("{what} does not build");
         }
         Ok(parse_artifacts(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Where tools are kept that are built from other projects' sources.
+    pub fn tools(&self) -> PathBuf {
+        self.target.with_file_name("tools")
     }
 
     /// `cargo metadata` of the workspace and everything it depends on.

@@ -8,6 +8,7 @@ mod bounded;
 mod cargo;
 mod checkout;
 mod checks;
+mod comparison;
 mod layering;
 mod links;
 mod long_run;
@@ -37,12 +38,14 @@ cargo xtask <task>
   mutations             plant seven bugs, one at a time, and see that the suites catch each
   torture [--minutes N] [--seed S]
                         let everything fail at random for N minutes and write a report
-  sim [--seeds FROM..TO] [--minutes M] [--seed N] [--mutations]
-                        play seeds in the simulation and add a line to its ledger; one seed with its timeline; or plant
-                        bugs and count the seeds until each is caught
+  sim [--seeds FROM..TO] [--minutes M] [--seed N] [--mutations] [--expiries N]
+                        play seeds in the simulation and add a line to its ledger; one seed with its timeline; plant bugs
+                        and count the seeds until each is caught; or let leases end under kills of leaders
   ci                    check format, lints, documentation, layering, descriptor, sample and links; writes nothing
   fix                   rewrite what `ci` checks and a tool can mend
   bench [what]          build, then run the load generator; arguments go to it
+  bench nats, bench rabbitmq
+                        build or install that system, then measure ours beside it
   setup                 install what building and breaking need; every other task does its part of this first
 
 CARGO_TARGET_DIR says where to build; without it, ${XDG_CACHE_HOME:-~/.cache}/conclave/target.
@@ -76,7 +79,10 @@ fn run() -> Result<ExitCode> {
         "sim" => simulation::run(&prepared(Purpose::Build)?, &rest),
         "ci" => checks::check(&prepared(Purpose::Build)?),
         "fix" => checks::fix(&prepared(Purpose::Build)?),
-        "bench" => bench(&prepared(Purpose::Build)?, &rest),
+        "bench" => match comparison::Peer::named(&rest) {
+            Some(peer) => comparison::run(&prepared(peer.purpose())?, peer),
+            None => bench(&prepared(Purpose::Build)?, &rest),
+        },
         "setup" => {
             prepared(Purpose::Faults)?;
             println!("everything the build needs is here");
@@ -116,7 +122,7 @@ fn bench(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
 }
 
 /// Becomes `command`, so that signals reach it and nobody else.
-fn replace_process(mut command: Command) -> Result<ExitCode> {
+pub fn replace_process(mut command: Command) -> Result<ExitCode> {
     let error = command.exec();
     Err(error).with_context(|| format!("cannot start {}", command.get_program().display()))
 }

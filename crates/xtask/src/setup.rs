@@ -2,7 +2,7 @@
 //!
 //! RocksDB needs a C++ compiler and, for its bindings, libclang. ccache is wanted, not needed: with it a second target
 //! directory gets the C++ in a minute instead of many. The suites that cut networks, disks and clocks use tools of the
-//! system; without them those tests are skipped.
+//! system; without them those tests are skipped. What the comparison measures beside ours is installed for it alone.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,11 +14,20 @@ use anyhow::{Context, Result, bail};
 const CACHED_COMPILERS: [(&str, &str); 2] = [("CC", "ccache cc"), ("CXX", "ccache c++")];
 
 /// What a task is about to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     Build,
     /// Build, and break what the product stands on.
     Faults,
+    /// Build, and measure ours beside RabbitMQ.
+    RabbitMq,
+}
+
+impl Purpose {
+    /// Whether who has this purpose needs what serves another.
+    fn includes(self, other: Purpose) -> bool {
+        self == other || other == Purpose::Build
+    }
 }
 
 /// Something that is used, the Debian package that brings it, what for, and whether one can do without.
@@ -38,7 +47,7 @@ const fn wanted(purpose: Purpose, what: &'static str, package: &'static str, is_
     Need { what, package, purpose, required: false, is_here }
 }
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     required("a C compiler", "gcc", || on_path("cc")),
     required("a C++ compiler", "g++", || on_path("c++")),
     required("libclang", "libclang-dev", has_libclang),
@@ -47,7 +56,17 @@ const NEEDS: [Need; 8] = [
     wanted(Purpose::Faults, "iptables", "iptables", || on_path("iptables")),
     wanted(Purpose::Faults, "mkfs.ext4", "e2fsprogs", || on_path("mkfs.ext4")),
     wanted(Purpose::Faults, "faketime", "faketime", || on_path("faketime")),
+    Need {
+        what: "RabbitMQ",
+        package: "rabbitmq-server",
+        purpose: Purpose::RabbitMq,
+        required: true,
+        is_here: || on_path("rabbitmq-server"),
+    },
 ];
+
+/// Says no to every service that a package wants to start; the file is asked by whoever installs one.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// How packages can be installed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +82,7 @@ enum Installer {
 
 /// Installs what is missing where that is allowed; otherwise says exactly what to type, and fails if it is required.
 pub fn run(purpose: Purpose) -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| need.purpose <= purpose && !(need.is_here)()).collect();
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| purpose.includes(need.purpose) && !(need.is_here)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -127,8 +146,23 @@ fn apt_commands(installer: Installer, packages: &[&str]) -> Vec<String> {
         Installer::Root | Installer::NoApt => "",
         Installer::Sudo | Installer::Person => "sudo ",
     };
-    let packages = packages.join(" ");
-    vec![format!("{prefix}apt-get update"), format!("{prefix}apt-get install --yes --no-install-recommends {packages}")]
+    let names = packages.join(" ");
+    let install = format!("{prefix}apt-get install --yes --no-install-recommends {names}");
+    let install = if packages.contains(&"rabbitmq-server") { without_services(prefix, &install) } else { install };
+    vec![format!("{prefix}apt-get update"), install]
+}
+
+/// An installation that starts no service, now or when the machine starts. A policy that is there already stays, and
+/// decides.
+fn without_services(prefix: &str, install: &str) -> String {
+    format!(
+        "(made=; test -e {POLICY} || made=yes; \
+         test -z \"$made\" || printf '#!/bin/sh\\nexit 101\\n' | {prefix}install -m 755 /dev/stdin {POLICY} || exit 1; \
+         {install}; status=$?; \
+         test -z \"$made\" || {prefix}rm -f {POLICY}; \
+         ! command -v systemctl >/dev/null || {prefix}systemctl disable rabbitmq-server epmd.service epmd.socket; \
+         exit $status)"
+    )
 }
 
 fn shell(command: &str) -> Result<()> {
@@ -144,9 +178,17 @@ fn shell(command: &str) -> Result<()> {
 
 /// Tools of the administrator are not on everybody's path, and here all the same.
 fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
     let administrators = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(administrators).any(|folder| folder.join(program).is_file())
+    find(program, &administrators).is_some()
+}
+
+/// A program on the path, or in one of some more folders.
+pub fn find(program: &str, more: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(more.iter().cloned())
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// Looks where RocksDB's bindings generator looks: the named folder, then the usual library folders.
@@ -185,6 +227,20 @@ mod tests {
             "sudo apt-get update && sudo apt-get install --yes --no-install-recommends g++ libclang-dev"
         );
         assert_eq!(apt_commands(Installer::Root, &["ccache"])[0], "apt-get update");
+    }
+
+    #[test]
+    fn a_package_with_a_service_is_installed_without_starting_it() {
+        let commands = apt_commands(Installer::Sudo, &["rabbitmq-server"]);
+        let install = &commands[1];
+        let (denied, installed) = (install.find("exit 101").unwrap(), install.find("apt-get install").unwrap());
+        assert!(denied < installed && install.contains("sudo rm -f /usr/sbin/policy-rc.d"), "{install}");
+    }
+
+    #[test]
+    fn nothing_of_a_comparison_is_needed_for_the_tests() {
+        assert!(Purpose::Faults.includes(Purpose::Build) && !Purpose::Faults.includes(Purpose::RabbitMq));
+        assert!(Purpose::RabbitMq.includes(Purpose::Build) && !Purpose::RabbitMq.includes(Purpose::Faults));
     }
 
     #[test]

@@ -12,7 +12,7 @@ const LEDGER: &str = "simulation-ledger.md";
 /// What the ledger's line begins with.
 const LABEL: &str = "CONCLAVE_SIMULATION_LABEL";
 
-/// Plays one seed (`--seed`), plants bugs (`--mutations`), or plays many seeds for the ledger. Arguments go to the
+/// Plays one seed (`--seed`), plants bugs (`--mutations`), lets leases end (`--expiries`), or plays many seeds for the ledger. Arguments go to the
 /// simulation, which explains them.
 pub fn run(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
     let built = cargo.simulation("build").status().context("cannot run cargo")?;
@@ -23,7 +23,7 @@ pub fn run(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
     let date = printed(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let mut command = Command::new(cargo.simulation_binary("conclave-sweep"));
     command.args(arguments).env(LABEL, format!("{date}, {}", commit(cargo.root())?));
-    if !asks("--mutations") && !asks("--seed") {
+    if !["--mutations", "--seed", "--expiries"].into_iter().any(asks) {
         command.arg("--ledger").arg(cargo.root().join(REPORTS).join(LEDGER));
     }
     let status = command.status().context("cannot start the sweep")?;

@@ -32,6 +32,8 @@ const SIMULATION_LIMIT: Duration = Duration::from_secs(15 * 60);
 const SEEDS: &str = "0..50";
 /// Whether a seed does the same every time.
 const SEEDS_TWICE: &str = "50..70";
+/// Leases that are made to end while leaders are killed.
+const EXPIRIES: &str = "2000";
 /// All examples in the documentation.
 const DOC_LIMIT: Duration = Duration::from_secs(10 * 60);
 
@@ -89,7 +91,7 @@ impl Run<'_> {
         self.counted("the pure crates", command, PURE_LIMIT)
     }
 
-    /// Its own tests, then [`SEEDS`] seeds, then some of them twice. Before all that needs RocksDB, which it never builds.
+    /// Its own tests, then [`SEEDS`] seeds, some of them twice, and leases that end. Before all that needs RocksDB, which it never builds.
     fn simulation(&mut self) -> Result<()> {
         let mut command = self.cargo.simulation("test");
         command.arg("--").args(self.filters);
@@ -101,9 +103,11 @@ impl Run<'_> {
             self.record("the simulation does not build", Tally::ONE_FAILED, false);
             return Ok(());
         }
-        for (name, arguments) in
-            [("seeds", &["--seeds", SEEDS][..]), ("seeds, each twice", &["--twice", "--seeds", SEEDS_TWICE])]
-        {
+        for (name, arguments) in [
+            ("seeds", &["--seeds", SEEDS][..]),
+            ("seeds, each twice", &["--twice", "--seeds", SEEDS_TWICE]),
+            ("leases that end", &["--expiries", EXPIRIES]),
+        ] {
             let mut command = Command::new(self.cargo.simulation_binary("conclave-sweep"));
             command.args(arguments);
             self.counted(&format!("simulation: {name}"), command, SIMULATION_LIMIT)?;

@@ -111,11 +111,17 @@ pub const EDGES: [(&str, &[&str]); 18] = [
 ];
 
 /// Crates that nothing shipped depends on: they may use any other.
-pub const BESIDE: [&str; 5] =
-    ["conclave-testkit", "conclave-workload", "conclave-simulation", "conclave-tests", "conclave-bench"];
+pub const BESIDE: [&str; 6] = [
+    "conclave-testkit",
+    "conclave-workload",
+    "conclave-simulation",
+    "conclave-tests",
+    "conclave-bench",
+    "conclave-bench-compare",
+];
 
 /// Libraries that one crate tames for all others, so that an upgrade touches one crate.
-pub const OWNED: [(&str, &[&str]); 15] = [
+pub const OWNED: [(&str, &[&str]); 17] = [
     ("rocksdb", &["conclave-storage-rocksdb"]),
     ("openraft", &["conclave-raft"]),
     ("openraft-macros", &["conclave-raft"]),
@@ -132,4 +138,7 @@ pub const OWNED: [(&str, &[&str]); 15] = [
     ("clap", &["conclave-cli", "conclave-tests", "conclave-bench"]),
     ("turmoil", &["conclave-simulation"]),
     ("mad-turmoil", &["conclave-simulation"]),
+    // Clients of what we are compared with.
+    ("async-nats", &["conclave-bench-compare"]),
+    ("lapin", &["conclave-bench-compare"]),
 ];
