@@ -120,6 +120,9 @@ impl Consumer {
     }
 
     async fn consume(&self) -> Result<(), Fault> {
+        // Takes nothing, and stands behind all that an earlier stream of this consumer was about to take when it was
+        // left: that is held as well.
+        self.lease(0, self.taker().window).await?;
         if !self.send_held().await? || !self.out.send(Ok(Element::live(Revision(0), bytes::Bytes::new()))).await {
             return Ok(());
         }
@@ -131,7 +134,7 @@ impl Consumer {
             let taker = self.taker();
             match taker.outlook(shard)? {
                 Outlook::Some => {
-                    let (deliveries, revision) = self.lease(taker.window).await?;
+                    let (deliveries, revision) = self.lease(TURN_ITEMS, taker.window).await?;
                     let is_empty = deliveries.is_empty();
                     tell_what_is_left(shard, &taker, &mut place)?;
                     drop(place);
@@ -141,6 +144,7 @@ impl Consumer {
                     place = join();
                 }
                 Outlook::Nothing => {
+                    taker.room_is_there(shard)?;
                     place.left_nothing();
                     tokio::select! {
                         biased;
@@ -168,14 +172,14 @@ impl Consumer {
         Taker { room: self.at.room, queue: queue.clone(), consumer: consumer.clone(), take: false, window }
     }
 
-    async fn lease(&self, window: u32) -> Result<(Vec<DeliveredItem>, Revision), Fault> {
+    async fn lease(&self, max_items: u32, window: u32) -> Result<(Vec<DeliveredItem>, Revision), Fault> {
         let Consume { queue, create, consumer, lease_ms, .. } = &self.asked;
         let participant = self.at.claims.participant.clone();
         let operation = Operation::LeaseItems {
             room: self.at.room,
             queue: queue.clone(),
             create: *create,
-            max_items: TURN_ITEMS,
+            max_items,
             lease_ms: *lease_ms,
             consumer: consumer.clone(),
             receiver: Receiver::Consumer { participant: participant.clone() },

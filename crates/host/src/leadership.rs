@@ -88,6 +88,7 @@ impl Leading {
                 Effect::RoomDeleted { room } => {
                     self.streams.end_room(room);
                     self.hub.end_room(room);
+                    self.waiters.wake_room(room);
                     self.presence.forget_room(room);
                     self.awareness.forget_room(room);
                 }

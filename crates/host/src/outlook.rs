@@ -1,7 +1,7 @@
 //! What leasing from a queue could bring to one of its consumers: a look before a command is proposed for nothing.
 
-use conclave_room::QueueState;
 use conclave_room::read;
+use conclave_room::{QueueState, Refusal};
 use conclave_types::{QueueName, RoomUid};
 
 use crate::faults::Fault;
@@ -46,5 +46,11 @@ impl Taker {
             }
         }
         Ok(if view.hands_out() { Outlook::Some } else { Outlook::Nothing })
+    }
+
+    /// A fault once the room is deleted. Who waits there has to ask: nothing more will come.
+    pub fn room_is_there(&self, shard: &Shard) -> Result<(), Fault> {
+        let revision = read::revision(&shard.tables(), shard.group_id(), self.room).map_err(broken)?;
+        revision.map(drop).ok_or_else(|| Refusal::RoomNotFound.into())
     }
 }

@@ -66,6 +66,7 @@ pub async fn receive(
             place = leading.waiters.join(request.room, &request.queue);
             continue;
         }
+        taker.room_is_there(shard)?;
         place.left_nothing();
         tokio::select! {
             biased;
@@ -83,6 +84,7 @@ pub async fn freed(shard: &Shard, leading: &Leading, taker: &Taker, until: Insta
         if taker.outlook(shard)? != Outlook::ConsumerIsFull {
             return Ok(true);
         }
+        taker.room_is_there(shard)?;
         tokio::select! {
             biased;
             () = full.freed() => {}

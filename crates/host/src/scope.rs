@@ -1,6 +1,7 @@
 //! What claims allow. Each check names the scope that is missing.
 
 use conclave_auth::Claims;
+use conclave_room::Operation;
 use conclave_types::{DocumentPath, QueueName, RoomName};
 
 use crate::faults::Fault;
@@ -23,6 +24,16 @@ pub fn rooms_list(claims: &Claims) -> Result<(), Fault> {
 
 pub fn queue_send(claims: &Claims, queue: &QueueName) -> Result<(), Fault> {
     need(claims.may_send(queue), "queues.send")
+}
+
+/// Who says where dead letters go sends to there.
+pub fn queue_configure(claims: &Claims, operation: &Operation) -> Result<(), Fault> {
+    match operation {
+        Operation::ConfigureQueue { settings, .. } => {
+            settings.dead_letter_queue.iter().flatten().try_for_each(|queue| queue_send(claims, queue))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub fn queue_receive(claims: &Claims, queue: &QueueName) -> Result<(), Fault> {

@@ -91,6 +91,21 @@ impl Waiters {
             queues.remove(&key);
         }
     }
+
+    /// A room is gone: all who wait in it look again.
+    pub fn wake_room(&self, room: RoomUid) {
+        self.queues.lock().retain(|(of, _), waiting| {
+            if *of == room {
+                for waiter in std::mem::take(waiting).into_values() {
+                    // Whoever left meanwhile needs no wake.
+                    let _ = waiter.send(());
+                }
+            }
+            *of != room
+        });
+        let full = self.full.lock();
+        full.iter().filter(|((of, ..), _)| *of == room).for_each(|(_, notify)| notify.notify_waiters());
+    }
 }
 
 /// A receive whose consumer is full. What frees it after this was made is not missed.
@@ -263,6 +278,19 @@ mod tests {
         let mut early = waiters.while_full(room(), &queue(), "worker");
         waiters.wake_consumer(room(), queue(), "worker".into());
         assert!(early.freed().now_or_never().is_some(), "what came between the look and the wait is not missed");
+    }
+
+    #[test]
+    fn all_who_wait_in_a_room_that_is_gone_are_woken() {
+        let waiters = Waiters::default();
+        let elsewhere = RoomUid { number: RoomNumber(2), ..room() };
+        let mut places = [waiters.join(room(), &queue()), waiters.join(room(), &queue())];
+        let mut other = waiters.join(elsewhere, &queue());
+        let mut full = waiters.while_full(room(), &queue(), "worker");
+        waiters.wake_room(room());
+        assert!(places.iter_mut().all(is_woken));
+        assert!(full.freed().now_or_never().is_some());
+        assert!(!is_woken(&mut other));
     }
 
     #[test]

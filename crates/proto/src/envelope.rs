@@ -201,7 +201,17 @@ pub fn with_credit(frame: &[u8], credit: &[u8]) -> Result<Vec<u8>, Malformed> {
     };
     // More than any window is as good as all of it, and stays a number of 32 bits.
     let events = number(subscribe, CREDIT)?.saturating_add(number(credit, CREDIT_EVENTS)?).min(u32::MAX.into());
-    let mut changed = subscribe.to_vec();
+    // In the place of what it said before: a subscription may be given credit again and again.
+    let mut changed = Vec::with_capacity(subscribe.len() + key_len(CREDIT) + encoded_len_varint(events));
+    let mut fields = Fields::of(subscribe);
+    let mut from = 0;
+    while let Some(field) = fields.next() {
+        let to = subscribe.len() - fields.remaining();
+        if field?.0 != CREDIT {
+            changed.extend_from_slice(&subscribe[from..to]);
+        }
+        from = to;
+    }
     encode_key(CREDIT, WireType::Varint, &mut changed);
     encode_varint(events, &mut changed);
     replace_subscribe(frame, &changed)
@@ -307,8 +317,8 @@ mod tests {
         }
     }
 
-    /// Field 9, a varint, of a later version.
-    const LATER: [u8; 2] = [0x48, 0x07];
+    /// Field 15, a varint, of a later version.
+    const LATER: [u8; 2] = [0x78, 0x07];
 
     fn frame_of(body: client_frame::Body) -> v1::ClientFrame {
         v1::ClientFrame { sequence: 5, acknowledged: 4, subscription: 3, body: Some(body) }
@@ -323,9 +333,12 @@ mod tests {
         let subscribe = v1::Subscribe { resource: "rooms/a/queues/b".into(), window: 5, ..Default::default() };
         let body = Some(client_frame::Body::Subscribe(subscribe.clone()));
         let mut frame = v1::ClientFrame { subscription: 3, body, ..Default::default() }.encode_to_vec();
+        let mut lengths = Vec::new();
         for _ in 0..2 {
             frame = with_credit(&frame, &v1::Credit { events: 7 }.encode_to_vec()).expect("a subscription");
+            lengths.push(frame.len());
         }
+        assert_eq!(lengths[0], lengths[1], "what was said before is gone");
         let again = v1::ClientFrame::decode(&frame[..]).expect("a frame");
         let expected = client_frame::Body::Subscribe(v1::Subscribe { credit: 14, ..subscribe });
         assert_eq!((again.subscription, again.body), (3, Some(expected)));

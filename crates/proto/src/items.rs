@@ -93,12 +93,17 @@ pub fn item_options(item: &v1::NewItem, index: usize, now: Timestamp) -> Result<
         (Some(ms), None) => NotBefore::After(ms),
         (None, Some(at)) => {
             let at = time::timestamp_of(at).filter(|at| at.since_ms(now) <= MAX_ITEM_TIME_MS);
-            NotBefore::At(at.ok_or_else(|| invalid("deliver_at", "must be a moment of the next 366 days, or a past one"))?)
+            NotBefore::At(
+                at.ok_or_else(|| invalid("deliver_at", "must be a moment of the next 366 days, or a past one"))?,
+            )
         }
     };
     if !item.group.is_empty() && not_before != NotBefore::Now {
         let field = if delay.is_some() { "delay" } else { "deliver_at" };
-        return Err(invalid(field, "must not be set on an item of a group: its turn is when the one before is settled"));
+        return Err(invalid(
+            field,
+            "must not be set on an item of a group: its turn is when the one before is settled",
+        ));
     }
     let ttl_ms = ms("time_to_live", item.time_to_live.as_ref())?;
     if ttl_ms == Some(0) {

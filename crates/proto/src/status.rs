@@ -59,10 +59,9 @@ pub fn code_of(reason: ErrorReason) -> Code {
         ErrorReason::EtagMismatch | ErrorReason::Superseded | ErrorReason::NotApplied | ErrorReason::StaleEpoch => {
             Code::Aborted
         }
-        ErrorReason::HelloExpected
-        | ErrorReason::SessionExpired
-        | ErrorReason::NeedSync
-        | ErrorReason::QueueClosed => Code::FailedPrecondition,
+        ErrorReason::HelloExpected | ErrorReason::SessionExpired | ErrorReason::NeedSync | ErrorReason::QueueClosed => {
+            Code::FailedPrecondition
+        }
         ErrorReason::QueueLimit
         | ErrorReason::QueueFull
         | ErrorReason::WindowExceeded

@@ -57,7 +57,8 @@ impl<'a> Relay<'a> {
     pub fn new(client: &'a mut Client, session: &'a mut Session, host: Attached) -> Self {
         let resumed = session.standing.resume();
         let stands = resumed.participant.iter().chain(&resumed.subscriptions);
-        let (to_host, ended) = (parts_of(stands.chain(session.ledger.unanswered())), resumed.ended);
+        let frames = stands.chain(session.ledger.unanswered()).chain(&resumed.credit);
+        let (to_host, ended) = (parts_of(frames), resumed.ended);
         Relay { client, session, host, to_host, ended, to_client: VecDeque::new(), leave: None }
     }
 

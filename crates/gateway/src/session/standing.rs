@@ -18,10 +18,10 @@ use conclave_proto::envelope::{
     Body, ClientEnvelope, body, peek_field_1, resubscribe, with_after_revision, with_credit, without_sequence,
 };
 use conclave_proto::status::ApiError;
-use conclave_proto::v1::{ErrorReason, ServerFrame, server_frame};
+use conclave_proto::v1::{ClientFrame, Credit, ErrorReason, ServerFrame, client_frame, server_frame};
 use conclave_proto::wire::Malformed;
 use conclave_types::limits::MAX_SUBSCRIPTIONS;
-use prost::encoding;
+use prost::{Message, encoding};
 
 use crate::frames::{framed, prefixed};
 use crate::methods::NO_CREATE;
@@ -40,7 +40,7 @@ const READ_BEFORE: &str = "the frame was read when it was sent";
 #[derive(Debug)]
 pub struct Standing {
     /// By sequence: requests that stand if they succeed. Each is in the ledger too, which bounds them.
-    asked: BTreeMap<u64, Subject>,
+    asked: BTreeMap<u64, Asked>,
     /// By the client's number; at most [`MAX_SUBSCRIPTIONS`], because a host refuses more.
     subscriptions: BTreeMap<u64, Subscription>,
     participant: Option<Kept>,
@@ -52,6 +52,13 @@ pub struct Standing {
 enum Subject {
     Subscription(u64),
     Participant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    subject: Subject,
+    /// What the client gave a subscription before it was answered.
+    credit: u32,
 }
 
 #[derive(Debug)]
@@ -77,6 +84,8 @@ pub struct Resumed {
     /// For the new host behind that, by number, and before the unanswered frames: the reply to one of them tells the
     /// client that it has had every event before it. One that is unanswered itself is not among these. Framed.
     pub subscriptions: Vec<Bytes>,
+    /// For the new host behind the unanswered frames: credit for subscriptions among these. Framed.
+    pub credit: Vec<Bytes>,
     /// For the client: what ended, because it could not be kept. Framed.
     pub ended: Vec<Bytes>,
 }
@@ -103,7 +112,7 @@ impl Standing {
         };
         match (owed, envelope.sequence) {
             (true, sequence) => {
-                self.asked.insert(sequence, subject);
+                self.asked.insert(sequence, Asked { subject, credit: 0 });
             }
             // A client takes up what it had at another gateway: it stands unless the host says otherwise.
             (false, 0) => self.begin(subject, frame),
@@ -115,12 +124,21 @@ impl Standing {
 
     /// Remembers credit for the next host. What is no credit is the host's to refuse.
     fn credit(&mut self, number: u64, credit: &[u8]) {
-        let Some(Subscription { frame: Kept::Frame(frame), .. }) = self.subscriptions.get(&number) else { return };
-        if let Ok(with_credit) = with_credit(frame, credit) {
+        let Some(Subscription { frame, .. }) = self.subscriptions.get_mut(&number) else {
+            let mut newest = self.asked.values_mut().rev();
+            let asked = newest.find(|asked| asked.subject == Subject::Subscription(number));
+            if let (Some(asked), Ok(Credit { events })) = (asked, Credit::decode(credit)) {
+                asked.credit = asked.credit.saturating_add(events);
+            }
+            return;
+        };
+        let Kept::Frame(before) = frame else { return };
+        if let Ok(with_credit) = with_credit(before, credit) {
+            let before = std::mem::replace(frame, Kept::Forgotten);
+            self.give_back(&before);
             let kept = self.keep(&with_credit);
             if let Some(subscription) = self.subscriptions.get_mut(&number) {
-                let before = std::mem::replace(&mut subscription.frame, kept);
-                self.give_back(&before);
+                subscription.frame = kept;
             }
         }
     }
@@ -132,8 +150,15 @@ impl Standing {
             return;
         }
         match (self.asked.remove(&sequence), reply.map(|reply| reply.field)) {
-            (Some(subject @ Subject::Subscription(_)), Some(body::SUBSCRIBED))
-            | (Some(subject @ Subject::Participant), Some(body::ATTACH_PARTICIPANT)) => self.begin(subject, frame),
+            (Some(Asked { subject: subject @ Subject::Subscription(number), credit }), Some(body::SUBSCRIBED)) => {
+                self.begin(subject, frame);
+                if credit > 0 {
+                    self.credit(number, &Credit { events: credit }.encode_to_vec());
+                }
+            }
+            (Some(Asked { subject: subject @ Subject::Participant, .. }), Some(body::ATTACH_PARTICIPANT)) => {
+                self.begin(subject, frame);
+            }
             _ => {}
         }
     }
@@ -154,8 +179,9 @@ impl Standing {
     /// Ends what stands and what was asked for. Returns the newest of the latter.
     fn ending(&mut self, ended: Subject) -> Option<u64> {
         self.end(ended);
-        let asked = self.asked.iter().rev().find(|(_, subject)| **subject == ended).map(|(sequence, _)| *sequence);
-        self.asked.retain(|_, subject| *subject != ended);
+        let mut newest = self.asked.iter().rev();
+        let asked = newest.find(|(_, asked)| asked.subject == ended).map(|(sequence, _)| *sequence);
+        self.asked.retain(|_, asked| asked.subject != ended);
         asked
     }
 
@@ -206,6 +232,7 @@ impl Standing {
                 false
             }
         });
+        resumed.credit.extend(self.asked.values().filter_map(Asked::credit_frame));
         resumed
     }
 
@@ -223,6 +250,16 @@ impl Standing {
             self.bytes -= frame.len();
             self.budget.give_back_standing(frame.len());
         }
+    }
+}
+
+impl Asked {
+    /// The frame that gives the credit, framed; none if there is none.
+    fn credit_frame(&self) -> Option<Bytes> {
+        let Subject::Subscription(subscription) = self.subject else { return None };
+        let body = Some(client_frame::Body::Credit(Credit { events: self.credit }));
+        let frame = ClientFrame { subscription, body, ..Default::default() };
+        (self.credit > 0).then(|| prefixed(&frame.encode_to_vec()))
     }
 }
 
@@ -261,8 +298,7 @@ fn ended(subscription: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use conclave_proto::v1::client_frame::Body as Asked;
-    use conclave_proto::v1::{AttachParticipantRequest, ClientFrame, DetachParticipantRequest, Subscribe, Unsubscribe};
-    use prost::Message;
+    use conclave_proto::v1::{AttachParticipantRequest, DetachParticipantRequest, Subscribe, Unsubscribe};
 
     use super::*;
     use crate::frames::PREFIX_BYTES;
@@ -379,6 +415,39 @@ mod tests {
             [unnumbered(1, subscribe("one", 0))],
             "without the cursor of the one before"
         );
+    }
+
+    #[test]
+    fn credit_is_part_of_what_stands_and_costs_no_more_each_time() {
+        let budget = RetainedBudget::new(1 << 20);
+        let mut standing = Standing::new(budget.clone());
+        let credit = |events| Asked::Credit(Credit { events });
+        let with = |credit| {
+            let resource = "rooms/lab/queues/jobs".to_owned();
+            Asked::Subscribe(Subscribe { resource, window: 1, credit, ..Default::default() })
+        };
+        begin(&mut standing, 1, 1, with(0));
+        send(&mut standing, 0, 1, credit(5));
+        let kept = budget.used_bytes();
+        for _ in 0..20 {
+            send(&mut standing, 0, 1, credit(1));
+        }
+        send(&mut standing, 0, 2, credit(9));
+        assert_eq!(budget.used_bytes(), kept);
+        assert_eq!(resumed(&mut standing), [unnumbered(1, with(25))]);
+        // What was given before the answer is given behind the question, and stands with it once it is answered.
+        let asked = send(&mut standing, 2, 2, with(0));
+        send(&mut standing, 0, 2, credit(3));
+        send(&mut standing, 0, 2, credit(4));
+        let given: Vec<_> =
+            standing.resume().credit.iter().map(|frame| ClientFrame::decode(&frame[PREFIX_BYTES..]).unwrap()).collect();
+        assert_eq!(given, [unnumbered(2, credit(7))]);
+        standing.answered(2, SUBSCRIBED, &asked);
+        assert_eq!(resumed(&mut standing), [unnumbered(1, with(25)), unnumbered(2, with(7))]);
+        assert_eq!(standing.resume().credit, Vec::<Bytes>::new());
+        unsubscribe(&mut standing, 1);
+        unsubscribe(&mut standing, 2);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

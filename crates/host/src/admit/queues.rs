@@ -8,8 +8,9 @@ use conclave_proto::v1;
 use conclave_proto::v1::queue_settings::{Overflow as AskedOverflow, State as AskedState};
 use conclave_room::{Configure, Operation, Overflow, QueueState, Receiver, SettingsPatch};
 use conclave_types::limits::{
-    LEASE_RANGE_MS, MAX_BACKOFF_MS, MAX_BATCH_ITEMS, MAX_DEDUPLICATION_WINDOW_MS, MAX_IN_FLIGHT_RANGE, MAX_ITEM_TIME_MS,
-    MAX_MAX_ATTEMPTS, MAX_MAX_ITEMS, MAX_PURGE_ITEMS, MAX_QUEUE_BYTES, MAX_REASON_BYTES, MAX_RECEIVE_WAIT_MS,
+    LEASE_RANGE_MS, MAX_BACKOFF_MS, MAX_BATCH_ITEMS, MAX_DEDUPLICATION_WINDOW_MS, MAX_IN_FLIGHT_RANGE,
+    MAX_ITEM_TIME_MS, MAX_MAX_ATTEMPTS, MAX_MAX_ITEMS, MAX_PURGE_ITEMS, MAX_QUEUE_BYTES, MAX_REASON_BYTES,
+    MAX_RECEIVE_WAIT_MS,
 };
 use conclave_types::{DeliveryId, ParticipantName, QueueName, RoomUid, Timestamp};
 use prost_types::Duration as AskedDuration;

@@ -44,8 +44,7 @@ pub async fn list_queues(shard: Arc<Shard>, at: InRoom, request: v1::ListQueuesR
         ),
     };
     let size = admit::page_size(request.page_size)?;
-    let mut views =
-        read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1).map_err(broken)?;
+    let mut views = read::list_queues(&shard.tables(), shard.group_id(), at.uid, after, size + 1).map_err(broken)?;
     let more = views.len() > size;
     views.truncate(size);
     let next_page_token = match views.last() {
@@ -101,7 +100,9 @@ pub async fn list_items(
     let size = admit::page_size(request.page_size)?;
     let after = match request.page_token.as_str() {
         "" => None,
-        token => Some(position(token).ok_or_else(|| Fault::field_invalid("page_token", "is not one that a list returned"))?),
+        token => {
+            Some(position(token).ok_or_else(|| Fault::field_invalid("page_token", "is not one that a list returned"))?)
+        }
     };
     shard.ready_to_read(request.consistency).await?;
     let (tables, group) = (shard.tables(), shard.group_id());
@@ -123,7 +124,8 @@ fn token(position: &[u8]) -> String {
 fn position(token: &str) -> Option<Vec<u8>> {
     /// A group's name, escaped, and an item behind it.
     const MAX_POSITION_BYTES: usize = 2 * 128 + 10;
-    let digits: Vec<u8> = token.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let digits: Vec<u8> =
+        token.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
     if digits.len() % 2 != 0 || digits.len() > 2 * MAX_POSITION_BYTES {
         return None;
     }

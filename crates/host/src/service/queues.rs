@@ -144,6 +144,7 @@ impl QueueService for PublicApi {
         scope::queue_send(&claims, &queue)?;
         let request_id = request.request_id.clone();
         let operation = queues::create_queue(uid, queue.clone(), request)?;
+        scope::queue_configure(&claims, &operation)?;
         match propose(&shard, &leading, &claims, &request_id, operation).await? {
             Outcome::QueueConfigured { revision } => {
                 let queue = reads::queue_now(&shard, &InRoom { uid, name }, &queue)?;
@@ -163,6 +164,7 @@ impl QueueService for PublicApi {
         scope::queue_send(&claims, &queue)?;
         let request_id = request.request_id.clone();
         let operation = queues::update_queue(uid, queue.clone(), request)?;
+        scope::queue_configure(&claims, &operation)?;
         match propose(&shard, &leading, &claims, &request_id, operation).await? {
             Outcome::QueueConfigured { revision } => {
                 let queue = reads::queue_now(&shard, &InRoom { uid, name }, &queue)?;

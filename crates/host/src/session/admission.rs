@@ -67,12 +67,16 @@ impl Session {
             Asked::CreateQueue(request) => {
                 let queue = self.at.queue(&request.name)?;
                 scope::queue_send(claims, &queue)?;
-                Admitted::Durable(Durable::CreateQueue(queue.clone()), queues::create_queue(room, queue, request)?)
+                let operation = queues::create_queue(room, queue.clone(), request)?;
+                scope::queue_configure(claims, &operation)?;
+                Admitted::Durable(Durable::CreateQueue(queue), operation)
             }
             Asked::UpdateQueue(request) => {
                 let queue = self.at.queue(&request.name)?;
                 scope::queue_send(claims, &queue)?;
-                Admitted::Durable(Durable::UpdateQueue(queue.clone()), queues::update_queue(room, queue, request)?)
+                let operation = queues::update_queue(room, queue.clone(), request)?;
+                scope::queue_configure(claims, &operation)?;
+                Admitted::Durable(Durable::UpdateQueue(queue), operation)
             }
             Asked::CancelItems(request) => {
                 let queue = self.at.queue(&request.parent)?;

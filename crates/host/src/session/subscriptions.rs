@@ -38,6 +38,8 @@ struct Subscription {
     id: u64,
     /// None while it is being opened.
     feed: Option<Feed>,
+    /// Credit that came while it was being opened.
+    credit: u32,
     /// It was live before this stream.
     is_resumed: bool,
     /// The cursor after what was taken.
@@ -84,7 +86,7 @@ impl Subscriptions {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.by_number.insert(number, Subscription { id, feed: None, is_resumed, cursor });
+        self.by_number.insert(number, Subscription { id, feed: None, credit: 0, is_resumed, cursor });
         Ok(Reserved { number, id })
     }
 
@@ -92,6 +94,7 @@ impl Subscriptions {
     pub fn begin(&mut self, reserved: Reserved, feed: Feed) {
         let subscription = self.by_number.get_mut(&reserved.number);
         if let Some(subscription) = subscription.filter(|subscription| subscription.id == reserved.id) {
+            feed.credit(subscription.credit);
             subscription.feed = Some(feed);
             self.pending = true;
         }
@@ -113,9 +116,11 @@ impl Subscriptions {
     }
 
     /// Gives a subscription credit.
-    pub fn credit(&self, number: u64, events: u32) {
-        if let Some(feed) = self.by_number.get(&number).and_then(|subscription| subscription.feed.as_ref()) {
-            feed.credit(events);
+    pub fn credit(&mut self, number: u64, events: u32) {
+        let Some(subscription) = self.by_number.get_mut(&number) else { return };
+        match &subscription.feed {
+            Some(feed) => feed.credit(events),
+            None => subscription.credit = subscription.credit.saturating_add(events),
         }
     }
 

@@ -212,12 +212,18 @@ fn queue_upkeep() -> impl Strategy<Value = Operation> {
             let how = if create { Configure::Create } else { Configure::Update };
             Operation::ConfigureQueue { room, queue, how, settings }
         }),
-        (uid(), queue(), vec(any::<u64>(), 0..9))
-            .prop_map(|(room, queue, items)| Operation::CancelItems { room, queue, items }),
+        (uid(), queue(), vec(any::<u64>(), 0..9)).prop_map(|(room, queue, items)| Operation::CancelItems {
+            room,
+            queue,
+            items
+        }),
         (uid(), queue(), option::of(queue()), any::<u32>())
             .prop_map(|(room, queue, to, max_items)| Operation::MoveItems { room, queue, to, max_items }),
-        (uid(), queue(), any::<u32>())
-            .prop_map(|(room, queue, max_items)| Operation::PurgeItems { room, queue, max_items }),
+        (uid(), queue(), any::<u32>()).prop_map(|(room, queue, max_items)| Operation::PurgeItems {
+            room,
+            queue,
+            max_items
+        }),
     ]
 }
 
