@@ -113,6 +113,29 @@ async fn a_resumed_session_sends_its_participant_then_its_subscriptions_then_wha
 }
 
 #[tokio::test]
+async fn credit_is_given_at_once_and_again_with_the_subscription() {
+    let mut gateway = Gateway::start().await;
+    let (session, mut first) = open(&mut gateway).await;
+    let jobs = subscribe(&session, &mut first, "rooms/lab/queues/jobs").await;
+    for events in [5, 2] {
+        jobs.credit(events);
+        let frame = first.next().await;
+        assert_eq!((frame.sequence, frame.subscription), (0, 1));
+        assert_eq!(frame.body, Some(Asked::Credit(v1::Credit { events })));
+    }
+    first.end().await;
+    let mut second = gateway.welcome().await;
+    let Some(Asked::Subscribe(request)) = second.next().await.body else { panic!("no subscription") };
+    assert_eq!((request.resource.as_str(), request.credit), ("rooms/lab/queues/jobs", 7));
+    jobs.credit(1);
+    assert_eq!(second.next().await.body, Some(Asked::Credit(v1::Credit { events: 1 })));
+    second.end().await;
+    let mut third = gateway.welcome().await;
+    let Some(Asked::Subscribe(request)) = third.next().await.body else { panic!("no subscription") };
+    assert_eq!(request.credit, 8);
+}
+
+#[tokio::test]
 async fn a_stream_that_is_left_for_another_is_broken_off_and_the_last_is_ended() {
     let mut gateway = Gateway::start().await;
     let (session, mut first) = open(&mut gateway).await;

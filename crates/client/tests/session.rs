@@ -7,8 +7,10 @@ mod cluster;
 use std::time::Duration;
 
 use cluster::{Cluster, Host, PATIENCE, body, send};
-use conclave_client::{Client, Session, SessionOptions};
-use conclave_proto::v1::{ErrorReason, GetRoomRequest, ReceiveItemsRequest, UpdateRoomRequest};
+use conclave_client::{Client, Session, SessionOptions, UpdateKind};
+use conclave_proto::v1::{
+    ConsumeItemsRequest, ErrorReason, GetRoomRequest, ReceiveItemsRequest, UpdateRoomRequest, event,
+};
 use tonic::Code;
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -124,6 +126,33 @@ async fn a_farewell_is_followed_by_a_return() {
     cluster.until(|seen| seen.attached == 2).await;
     in_time(session.send_items(send(body(1)))).await.unwrap();
     assert_eq!(cluster.items(), [body(0), body(1)]);
+}
+
+#[tokio::test]
+async fn a_consumer_that_lost_its_host_asks_anew_and_as_it_asked_first() {
+    let cluster = Cluster::new();
+    let mut host = Host::start(&cluster);
+    let client = Client::connect(&host.address, "token").await.unwrap();
+    for number in 0..3 {
+        in_time(client.send_items(send(body(number)))).await.unwrap();
+    }
+    let parent = "rooms/lab/queues/jobs".to_owned();
+    let request = ConsumeItemsRequest { parent, consumer: "worker".to_owned(), window: 9, lease: None };
+    let mut consuming = in_time(client.consume_items(request.clone())).await.unwrap().reconnecting(PATIENCE);
+    let mut bodies = async || {
+        let update = in_time(consuming.next()).await.expect("an update").expect("no error");
+        let UpdateKind::Events(batch) = update.kind else { panic!("{:?}", update.kind) };
+        let delivered = batch.events().unwrap().into_iter().filter_map(|event| match event.kind {
+            Some(event::Kind::Delivery(delivery)) => Some(delivery.body),
+            _ => None,
+        });
+        delivered.collect::<Vec<_>>()
+    };
+    assert_eq!(bodies().await, [body(0), body(1), body(2)]);
+    host.kill().await;
+    host.restart(&cluster);
+    assert_eq!(bodies().await, [body(0), body(1), body(2)], "what it holds comes again");
+    assert_eq!(cluster.consumed(), [request.clone(), request]);
 }
 
 #[tokio::test]

@@ -209,6 +209,13 @@ fn frames_keep_their_numbers_low_and_their_body_high() {
         ("post_message", body::POST_MESSAGE),
         ("rename_document", body::RENAME_DOCUMENT),
         ("delete_document", body::DELETE_DOCUMENT),
+        ("nack_deliveries", body::NACK_DELIVERIES),
+        ("extend_leases", body::EXTEND_LEASES),
+        ("create_queue", body::CREATE_QUEUE),
+        ("update_queue", body::UPDATE_QUEUE),
+        ("cancel_items", body::CANCEL_ITEMS),
+        ("move_items", body::MOVE_ITEMS),
+        ("purge_items", body::PURGE_ITEMS),
         ("get_room", body::GET_ROOM),
         ("receive_items", body::RECEIVE_ITEMS),
         ("get_queue", body::GET_QUEUE),
@@ -220,6 +227,8 @@ fn frames_keep_their_numbers_low_and_their_body_high() {
         ("attach_participant", body::ATTACH_PARTICIPANT),
         ("detach_participant", body::DETACH_PARTICIPANT),
         ("list_participants", body::LIST_PARTICIPANTS),
+        ("list_items", body::LIST_ITEMS),
+        ("get_queue_stats", body::GET_QUEUE_STATS),
     ];
     for (name, expected) in client.iter().chain(&both) {
         assert_eq!(number(".ClientFrame", name), *expected, "{name}");

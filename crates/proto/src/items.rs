@@ -87,19 +87,19 @@ pub fn item_options(item: &v1::NewItem, index: usize, now: Timestamp) -> Result<
     check(item.message_id.len(), MAX_MESSAGE_ID_BYTES, || name("message_id"))?;
 
     let delay = ms("delay", item.delay.as_ref())?;
-    let not_before = match (delay, &item.deliver_at) {
-        (Some(_), Some(_)) => return Err(invalid("deliver_at", "must not be set beside delay")),
+    let not_before = match (delay, &item.deliver_time) {
+        (Some(_), Some(_)) => return Err(invalid("deliver_time", "must not be set beside delay")),
         (None | Some(0), None) => NotBefore::Now,
         (Some(ms), None) => NotBefore::After(ms),
         (None, Some(at)) => {
             let at = time::timestamp_of(at).filter(|at| at.since_ms(now) <= MAX_ITEM_TIME_MS);
             NotBefore::At(
-                at.ok_or_else(|| invalid("deliver_at", "must be a moment of the next 366 days, or a past one"))?,
+                at.ok_or_else(|| invalid("deliver_time", "must be a moment of the next 366 days, or a past one"))?,
             )
         }
     };
     if !item.group.is_empty() && not_before != NotBefore::Now {
-        let field = if delay.is_some() { "delay" } else { "deliver_at" };
+        let field = if delay.is_some() { "delay" } else { "deliver_time" };
         return Err(invalid(
             field,
             "must not be set on an item of a group: its turn is when the one before is settled",

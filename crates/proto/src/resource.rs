@@ -271,8 +271,11 @@ mod tests {
         for form in ["rooms/a", "rooms/a/documents", "rooms/a/queues/b"] {
             assert!(matches!(form.parse::<DocumentResource>(), Err(ResourceError::Form { .. })), "{form}");
         }
-        for form in ["", "rooms", "rooms/a/", "rooms/a/messages/", "rooms/a/queues/b", "rooms/a/participants/b"] {
+        for form in ["", "rooms", "rooms/a/", "rooms/a/messages/", "rooms/a/queues", "rooms/a/participants/b"] {
             assert!(matches!(form.parse::<SubscribedResource>(), Err(ResourceError::Form { .. })), "{form}");
+        }
+        for name in ["rooms/a/queues/", "rooms/a/queues/b/c"] {
+            assert!(matches!(name.parse::<SubscribedResource>(), Err(ResourceError::Name(_))), "{name}");
         }
         assert!(matches!("rooms/a/participants/b/c".parse::<ParticipantPath>(), Err(ResourceError::Name(_))));
     }

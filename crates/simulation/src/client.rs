@@ -1,6 +1,7 @@
 //! The node of the load: participants with tokens, who reach the cluster through its gateways.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use conclave_client::Client;
 use conclave_cluster::{ClusterTable, MetaClient, TableClient};
 use conclave_types::Clock;
 use conclave_workload::history::History;
+use conclave_workload::load::expiries::{Expiries, Forced};
 use conclave_workload::load::{self, Workload};
 use conclave_workload::patience::eventually;
 
@@ -56,6 +58,9 @@ async fn played(load: &Load, stage: &Stage) -> Result<History> {
     let plan = &load.plan;
     let what =
         load::Load { pace: plan.pace, clock: Arc::new(load.clock.clone()), ..load::Load::new(plan.rooms, plan.seed) };
+    if let Some(expiries) = plan.expiries {
+        return let_leases_end(clients, what, expiries, stage).await;
+    }
     let mut workload = Workload::start(clients, what).await?;
     *stage.faults.lock() = Some(workload.faults());
     let (mut stop, mut flood) = (stage.stop.subscribe(), stage.flood.subscribe());
@@ -68,6 +73,26 @@ async fn played(load: &Load, stage: &Stage) -> Result<History> {
         workload.flood(0, FLOOD_POSTS);
     }
     workload.finish().await
+}
+
+/// The load of a run that lets leases end: harm goes on until enough have.
+async fn let_leases_end(clients: Vec<Client>, what: load::Load, wanted: u64, stage: &Stage) -> Result<History> {
+    let expiries = Expiries::start(clients, what, wanted).await?;
+    *stage.faults.lock() = Some(expiries.faults());
+    let ended = expiries.ended();
+    let mut stop = stage.stop.subscribe();
+    let enough = async {
+        ended.enough().await;
+        stage.harmed_enough.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    };
+    tokio::select! {
+        stopped = stop.wait_for(|stop| *stop) => drop(stopped?),
+        () = enough => {}
+    }
+    let Forced { history, ended, counted } = expiries.finish().await?;
+    *stage.expired.lock() = Some((ended, counted));
+    Ok(history)
 }
 
 fn mint(table: &ClusterTable, participant: usize, clock: &MachineClock) -> Result<String> {

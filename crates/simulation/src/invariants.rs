@@ -50,6 +50,11 @@ impl Invariants {
         found
     }
 
+    /// How often a group got another leader than its first one.
+    pub fn leader_changes(&self) -> u64 {
+        self.progress.leader_changes()
+    }
+
     /// Compares the logs on all disks, as far as they are committed.
     pub fn compare_logs(&mut self, machines: &[Arc<Machine>]) -> Result<Vec<String>, EngineError> {
         let mut found = Vec::new();

@@ -6,13 +6,11 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use conclave_simulation::clock::Now;
 use conclave_simulation::options::Options;
 use conclave_simulation::outcome::Finding;
-use conclave_simulation::plan::Plan;
 use conclave_simulation::{run, timeline};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -37,7 +35,7 @@ fn one(options: &Options) -> Result<ExitCode> {
         bail!("built without its flags, so runs would not repeat: use `cargo xtask sim`");
     }
     let seed = options.seeds.start;
-    let plan = Plan::new(seed, Duration::from_secs(options.seconds), options.hosts);
+    let plan = options.plan(seed);
     let now = Arc::<Now>::default();
     timeline::start(options.timeline.as_deref(), &options.log, now.clone())?;
     mad_turmoil::rand::set_rng(StdRng::seed_from_u64(seed));

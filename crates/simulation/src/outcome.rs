@@ -20,6 +20,27 @@ impl std::fmt::Display for Violated {
     }
 }
 
+impl Expired {
+    /// Of this run and another one.
+    pub fn and(self, other: Expired) -> Expired {
+        Expired {
+            leases: self.leases + other.leases,
+            counted: self.counted + other.counted,
+            overlaps: self.overlaps + other.overlaps,
+            leader_changes: self.leader_changes + other.leader_changes,
+            soonest_ms: self.soonest_ms.min(other.soonest_ms),
+        }
+    }
+}
+
+impl std::fmt::Display for Expired {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Expired { leases, counted, overlaps, leader_changes, soonest_ms } = self;
+        write!(f, "{leases} leases ended (queues count {counted}), {overlaps} overlaps, ")?;
+        write!(f, "{leader_changes} changes of leaders, next delivery {soonest_ms} ms after the end at the soonest")
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
@@ -29,6 +50,19 @@ pub enum Finding {
     NotEnoughEvidence(Vec<String>),
     /// The simulation itself failed: this says nothing about the product, and is no pass.
     Harness(String),
+}
+
+/// What came of leases that were made to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Leases that ended, by the attempts that were delivered, and as the queues count them.
+    pub leases: u64,
+    pub counted: u64,
+    /// What was seen of two leases of one item at once.
+    pub overlaps: u64,
+    pub leader_changes: u64,
+    /// How long after the end of a lease the next delivery of its item was there at the soonest, in milliseconds.
+    pub soonest_ms: i64,
 }
 
 /// One line of a sweep's results.
@@ -45,6 +79,9 @@ pub struct Outcome {
     pub digest: u64,
     pub writes: u64,
     pub bytes: u64,
+    /// Of a run that lets leases end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Expired>,
     /// In microseconds of real time; set by whoever waited for the run.
     #[serde(default)]
     pub took_us: u64,
@@ -64,6 +101,7 @@ impl Outcome {
             digest: 0,
             writes: 0,
             bytes: 0,
+            expired: None,
             took_us: 0,
             history: None,
         }

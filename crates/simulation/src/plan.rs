@@ -13,6 +13,9 @@ use crate::nemesis::Kind;
 const HOSTS: [usize; 8] = [3, 3, 3, 4, 5, 5, 6, 7];
 /// Between the last fault and the end of the load. Long enough to notice, ping by ping, what the faults have cut.
 pub const HEAL: Duration = Duration::from_secs(20);
+/// Of a run that lets leases end: between two faults, at most, and how long it may take.
+const FORCING_QUIET: Duration = Duration::from_secs(4);
+const FORCING_LONGEST: Duration = Duration::from_secs(20 * 60);
 const TICKS_MS: [u64; 4] = [1, 2, 2, 5];
 const SHARDS: [u16; 4] = [1, 2, 4, 8];
 /// Kinds of faults of one run: few, so that each run has a character, and what hides behind another fault is found too.
@@ -39,7 +42,9 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
     /// Between the beginnings of two faults, at most.
     pub quiet: Duration,
-    /// From the first write to the last fault.
+    /// Leases that are to end, instead of a load that does everything.
+    pub expiries: Option<u64>,
+    /// From the first write to the last fault; at most, if leases are to end.
     pub harm: Duration,
     /// From the last fault to the end of the load.
     pub heal: Duration,
@@ -69,9 +74,21 @@ impl Plan {
             clock_offsets: (0..hosts).map(|_| dice.roll(500) as i64 - 250).collect(),
             kinds,
             quiet: Duration::from_millis(500 + dice.roll(4_000) as u64),
+            expiries: None,
             harm: lasts.saturating_sub(HEAL),
             heal: HEAL,
             raft: raft(&mut dice),
+        }
+    }
+
+    /// A run that lets so many leases end while one leader after the other is killed.
+    pub fn forcing(seed: u64, expiries: u64, hosts: Option<usize>) -> Plan {
+        Plan {
+            expiries: Some(expiries),
+            kinds: vec![Kind::CrashLeader, Kind::CrashLeader, Kind::CrashLeader, Kind::Transfer],
+            quiet: FORCING_QUIET,
+            harm: FORCING_LONGEST,
+            ..Plan::new(seed, HEAL, hosts)
         }
     }
 

@@ -6,10 +6,11 @@
 //! Between any two ticks the machines are looked at from outside ([`crate::invariants`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use conclave_workload::checks::{Demand, Verdict, judge};
+use conclave_workload::checks::{Demand, Verdict, judge, overlaps, soonest, violations};
 use conclave_workload::dice::Dice;
 use conclave_workload::history::History;
 use conclave_workload::load::Faults;
@@ -23,7 +24,7 @@ use crate::disk::Disk;
 use crate::invariants::{Invariants, applied};
 use crate::machine::{Machine, Settings};
 use crate::nemesis::Nemesis;
-use crate::outcome::{Finding, Outcome, Violated};
+use crate::outcome::{Expired, Finding, Outcome, Violated};
 use crate::plan::{HEAL, Plan};
 use crate::trace::Trace;
 use crate::{client, edge, wire};
@@ -34,6 +35,8 @@ const BORN_WITHIN: Duration = Duration::from_secs(60);
 const READ_WITHIN: Duration = Duration::from_secs(240);
 /// How long replicas may take to apply the last of what was written.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15);
+/// Fewer changes of leaders than this prove nothing of leases under them.
+const FEWEST_LEADER_CHANGES: u64 = 5;
 /// Between two looks at the machines, and between two comparisons of their logs, in ticks.
 const LOOK_EVERY: u64 = 25;
 const COMPARE_EVERY: u64 = 500;
@@ -49,6 +52,10 @@ pub struct Stage {
     pub flood: watch::Sender<bool>,
     /// Ends the load.
     pub stop: watch::Sender<bool>,
+    /// What harm was to bring has come; without this it goes on for its time.
+    pub harmed_enough: AtomicBool,
+    /// Leases that ended, by deliveries and as the queues count them.
+    pub expired: Mutex<Option<(u64, u64)>>,
     /// What came of it.
     pub history: Mutex<Option<Result<History>>>,
 }
@@ -63,6 +70,7 @@ struct World {
     trace: Arc<Trace>,
     ticks: u64,
     history: Option<History>,
+    expired: Option<Expired>,
     _folders: TempDir,
 }
 
@@ -122,13 +130,27 @@ impl World {
             faults: Mutex::default(),
             flood: watch::channel(false).0,
             stop: watch::channel(false).0,
+            harmed_enough: AtomicBool::new(false),
+            expired: Mutex::default(),
             history: Mutex::default(),
         });
         let load = client::Load { plan: plan.clone(), settings, gateways: gateways.clone(), clock };
         sim.client("load", client::run(load, stage.clone()));
         let nemesis = Nemesis::new(plan, machines.clone(), gateways, stage.flood.clone());
         let invariants = Invariants::default();
-        Ok(World { sim, now, machines, nemesis, invariants, stage, trace, ticks: 0, history: None, _folders: folders })
+        Ok(World {
+            sim,
+            now,
+            machines,
+            nemesis,
+            invariants,
+            stage,
+            trace,
+            ticks: 0,
+            history: None,
+            expired: None,
+            _folders: folders,
+        })
     }
 
     /// Plays all phases and judges what came of them.
@@ -137,7 +159,7 @@ impl World {
             return Ok(Finding::Violations(vec!["the cluster was not born, and nothing was wrong".into()]));
         };
         let harm_ends = self.sim.elapsed() + plan.harm;
-        while self.sim.elapsed() < harm_ends {
+        while self.sim.elapsed() < harm_ends && !self.stage.harmed_enough.load(Ordering::Relaxed) {
             let now = self.sim.elapsed();
             self.nemesis.act(&mut self.sim, now, &faults);
             self.tick()?;
@@ -186,7 +208,42 @@ impl World {
         Ok(behind.chain(applied::differing(&states)).collect())
     }
 
-    fn judged(&mut self, plan: &Plan, history: History, mut found: Vec<String>) -> Finding {
+    fn judged(&mut self, plan: &Plan, history: History, found: Vec<String>) -> Finding {
+        match plan.expiries {
+            Some(wanted) => self.judged_by_leases(wanted, history, found),
+            None => self.judged_in_all(plan, history, found),
+        }
+    }
+
+    /// Of a run that lets leases end.
+    fn judged_by_leases(&mut self, wanted: u64, history: History, mut found: Vec<String>) -> Finding {
+        let (leases, counted) = self.stage.expired.lock().unwrap_or_default();
+        let rooms = 0..history.rooms.len();
+        let soonest = rooms.clone().filter_map(|room| soonest(&history, room)).min();
+        let expired = Expired {
+            leases,
+            counted,
+            overlaps: rooms.map(|room| overlaps(&history, room).len() as u64).sum(),
+            leader_changes: self.invariants.leader_changes(),
+            soonest_ms: soonest.unwrap_or_default() / 1_000,
+        };
+        found.extend(violations(&history).iter().map(ToString::to_string));
+        if counted < leases {
+            found.push(format!("{leases} leases ended, and queues count {counted} failed deliveries"));
+        }
+        let mut missing = Vec::new();
+        if leases < wanted {
+            missing.push(format!("{leases} leases ended, wanted are {wanted}"));
+        }
+        if expired.leader_changes < FEWEST_LEADER_CHANGES {
+            missing.push(format!("{} changes of leaders", expired.leader_changes));
+        }
+        self.expired = Some(expired);
+        self.history = Some(history);
+        finding(found, missing)
+    }
+
+    fn judged_in_all(&mut self, plan: &Plan, history: History, mut found: Vec<String>) -> Finding {
         // Far below what a run does, and above what one does that hardly ran.
         let demand = Demand::new(plan.harm.as_secs() / 4).faults_in_all(plan.harm.as_secs() / 10);
         let verdict = judge(&history, &demand);
@@ -199,11 +256,7 @@ impl World {
             Verdict::NotEnoughEvidence(_, missing) => missing.clone(),
         };
         self.history = Some(history);
-        match (found.is_empty(), missing.is_empty()) {
-            (false, _) => Finding::Violations(found),
-            (true, false) => Finding::NotEnoughEvidence(missing),
-            (true, true) => Finding::Nothing,
-        }
+        finding(found, missing)
     }
 
     /// Goes on until there is something; none when the time is over.
@@ -242,9 +295,18 @@ impl World {
         outcome.writes = self.trace.writes();
         outcome.bytes = self.trace.bytes();
         outcome.faults = self.nemesis.counts.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect();
+        outcome.expired = self.expired;
         if let Some(history) = self.history.take() {
             outcome.take_history(history);
         }
+    }
+}
+
+fn finding(found: Vec<String>, missing: Vec<String>) -> Finding {
+    match (found.is_empty(), missing.is_empty()) {
+        (false, _) => Finding::Violations(found),
+        (true, false) => Finding::NotEnoughEvidence(missing),
+        (true, true) => Finding::Nothing,
     }
 }
 

@@ -81,8 +81,9 @@ fn line(outcome: &Outcome) -> String {
     };
     let faults: u64 = outcome.faults.values().sum();
     let operations: u64 = outcome.operations.values().map(|counts| counts.iter().sum::<u64>()).sum();
+    let expired = outcome.expired.map(|expired| format!(", {expired}")).unwrap_or_default();
     format!(
-        "seed {:<6} {} hosts, {:5.1} s in {:4.1} s, {faults:3} faults, {operations:5} operations: {what}",
+        "seed {:<6} {} hosts, {:5.1} s in {:4.1} s, {faults:3} faults, {operations:5} operations{expired}: {what}",
         outcome.seed,
         outcome.hosts,
         outcome.simulated.as_secs_f64(),
@@ -103,7 +104,8 @@ fn explain(options: &Options, outcome: &Outcome) -> Result<()> {
         println!("  {kind}: {what}");
     }
     let hosts = options.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
-    println!("  replay: cargo xtask sim --seed {} --seconds {}{hosts}", outcome.seed, options.seconds);
+    let expiries = options.expiries.map(|expiries| format!(" --expiries {expiries}")).unwrap_or_default();
+    println!("  replay: cargo xtask sim --seed {} --seconds {}{expiries}{hosts}", outcome.seed, options.seconds);
     let timeline = child::timeline(options, outcome.seed)?;
     println!("  timeline: {}", timeline.display());
     Ok(())

@@ -10,10 +10,14 @@
 //! either. The names of the invariants are those of `docs/guarantees.md`.
 
 mod acknowledged;
+mod dead_letters;
+mod delays;
+mod deliveries;
 mod denied;
 mod documents;
 mod evidence;
 mod followers;
+mod groups;
 mod leases;
 mod linearizable;
 mod once;
@@ -33,6 +37,7 @@ use anyhow::{Result, bail};
 
 use crate::history::{History, Value};
 pub use evidence::{Demand, Tally};
+pub use leases::{check as overlaps, soonest};
 
 /// Violations of one invariant that are told; more of the same do not say more.
 const TOLD: usize = 20;
@@ -56,7 +61,7 @@ pub enum Verdict {
 type Check = fn(&History, usize) -> Vec<String>;
 
 /// Every invariant by its name.
-pub const INVARIANTS: [(&str, Check); 14] = [
+pub const INVARIANTS: [(&str, Check); 17] = [
     ("revisions agree with real time", order::real_time),
     ("one revision for each change", order::unique),
     ("acknowledged messages are in the log", acknowledged::messages),
@@ -67,6 +72,9 @@ pub const INVARIANTS: [(&str, Check); 14] = [
     ("strong reads are complete", reads::check),
     ("acknowledged items are delivered, and never after their acknowledgement", queues::check),
     ("leases of an item do not overlap", leases::check),
+    ("a group's items are delivered one after the other", groups::check),
+    ("an item is not delivered before its time", delays::check),
+    ("dead letters tell their story", dead_letters::check),
     ("followers are told the whole log", followers::check),
     ("documents converge", documents::check),
     ("documents are linearizable", linearizable::check),
@@ -76,6 +84,16 @@ pub const INVARIANTS: [(&str, Check); 14] = [
 /// Judges a run. `demand`: what must have happened for it to count.
 pub fn judge(history: &History, demand: &Demand) -> Verdict {
     let tally = Tally::of(history);
+    let violations = violations(history);
+    if !violations.is_empty() {
+        return Verdict::Violations(tally, violations);
+    }
+    let missing = demand.missing(history, &tally);
+    if missing.is_empty() { Verdict::Ok(tally) } else { Verdict::NotEnoughEvidence(tally, missing) }
+}
+
+/// Everything that is wrong in a history, however little happened.
+pub fn violations(history: &History) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (invariant, check) in INVARIANTS {
         for room in 0..history.rooms.len() {
@@ -83,11 +101,7 @@ pub fn judge(history: &History, demand: &Demand) -> Verdict {
             violations.extend(found.map(|what| Violation { invariant, room, what }));
         }
     }
-    if !violations.is_empty() {
-        return Verdict::Violations(tally, violations);
-    }
-    let missing = demand.missing(history, &tally);
-    if missing.is_empty() { Verdict::Ok(tally) } else { Verdict::NotEnoughEvidence(tally, missing) }
+    violations
 }
 
 impl Verdict {

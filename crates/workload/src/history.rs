@@ -5,6 +5,7 @@
 //! (`tests/README.md` explains it), so that others can judge it too.
 
 mod errand;
+mod queue;
 pub mod value;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 pub use errand::{Errand, ErrandCall, ErrandTold};
+pub use queue::{Consumption, DeadLetter, Death, Failure, Handed, ItemOptions, QueueRules, Received, numbered};
 pub use value::{Value, Values, tokens};
 
 /// Names the format in each file.
@@ -26,12 +28,17 @@ pub struct History {
     pub seed: u64,
     /// Names; everywhere else a room is its place in this list.
     pub rooms: Vec<String>,
+    /// Of each room; everywhere else a queue is its place in this list.
+    #[serde(default)]
+    pub queues: Vec<QueueRules>,
     /// By invocation.
     pub operations: Vec<Operation>,
     /// By invocation.
     #[serde(default)]
     pub errands: Vec<Errand>,
     pub transcripts: Vec<Transcript>,
+    #[serde(default)]
+    pub consumptions: Vec<Consumption>,
     pub faults: Vec<Fault>,
     /// One a room.
     pub endings: Vec<Ending>,
@@ -62,6 +69,9 @@ pub enum Call {
     Send {
         queue: u16,
         values: Vec<Value>,
+        /// One for each value; empty where nothing is asked of any.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<ItemOptions>,
     },
     Receive {
         queue: u16,
@@ -70,6 +80,21 @@ pub enum Call {
     Ack {
         queue: u16,
         deliveries: Vec<Delivery>,
+    },
+    /// Its answer is that of an acknowledgement: what counted was given back.
+    Nack {
+        queue: u16,
+        deliveries: Vec<Delivery>,
+        /// None: as long as the queue makes items wait.
+        delay_ms: Option<u64>,
+        /// They are to be dead letters at once.
+        reject: bool,
+    },
+    /// Its answer is that of an acknowledgement: what counted ends so long from then.
+    Extend {
+        queue: u16,
+        deliveries: Vec<Delivery>,
+        lease_ms: u64,
     },
     Push {
         document: u16,
@@ -87,7 +112,7 @@ pub enum Call {
     ListDocuments,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Delivery {
     pub item: u64,
     pub attempt: u32,
@@ -111,6 +136,9 @@ pub enum Answer {
     Done,
     Sent {
         first_item: u64,
+        /// Places of values that were left out because their message id was known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        duplicates: Vec<u32>,
     },
     Received {
         deliveries: Vec<Received>,
@@ -126,15 +154,6 @@ pub enum Answer {
     Holds {
         values: Values,
     },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Received {
-    pub delivery: Delivery,
-    /// None: the body is not what anybody sent.
-    pub value: Option<Value>,
-    /// The revision that sent it, as the delivery says.
-    pub sent_revision: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +207,9 @@ pub struct Ending {
     pub log: Vec<Heard>,
     /// By queue: what is left after everything was taken out and acknowledged.
     pub left_in_queues: Vec<u64>,
+    /// Of all queues.
+    #[serde(default)]
+    pub dead_letters: Vec<DeadLetter>,
     pub copies: Vec<DocumentCopy>,
 }
 
@@ -207,9 +229,11 @@ impl History {
             format: FORMAT.to_owned(),
             seed,
             rooms,
+            queues: Vec::new(),
             operations: Vec::new(),
             errands: Vec::new(),
             transcripts: Vec::new(),
+            consumptions: Vec::new(),
             faults: Vec::new(),
             endings: Vec::new(),
         }
@@ -250,8 +274,11 @@ impl Operation {
     pub fn made_a_revision(&self) -> bool {
         match (&self.call, self.answer()) {
             (Call::Post { again, .. }, Some(_)) => !again,
-            (Call::Send { .. } | Call::Push { .. }, Some(_)) => true,
-            (Call::Ack { .. }, Some(Answer::Acked { results })) => results.contains(&AckResult::Acked),
+            (Call::Send { values, .. }, Some(Answer::Sent { duplicates, .. })) => duplicates.len() < values.len(),
+            (Call::Push { .. }, Some(_)) => true,
+            (Call::Ack { .. } | Call::Nack { .. }, Some(Answer::Acked { results })) => {
+                results.contains(&AckResult::Acked)
+            }
             _ => false,
         }
     }
@@ -272,6 +299,19 @@ impl Operation {
 }
 
 impl Call {
+    /// The queue that it is about.
+    pub fn queue(&self) -> Option<u16> {
+        match self {
+            Call::Send { queue, .. }
+            | Call::Receive { queue, .. }
+            | Call::Ack { queue, .. }
+            | Call::Nack { queue, .. }
+            | Call::Extend { queue, .. }
+            | Call::GetQueue { queue } => Some(*queue),
+            _ => None,
+        }
+    }
+
     /// Its kind, in words for reports.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -280,6 +320,9 @@ impl Call {
             Call::Send { .. } => "send",
             Call::Receive { .. } => "receive",
             Call::Ack { .. } => "ack",
+            Call::Nack { reject: false, .. } => "nack",
+            Call::Nack { reject: true, .. } => "reject",
+            Call::Extend { .. } => "extend",
             Call::Push { .. } => "push",
             Call::GetRoom => "get room",
             Call::GetQueue { .. } => "get queue",

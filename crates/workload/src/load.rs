@@ -12,12 +12,17 @@ mod consumer;
 mod editor;
 mod ending;
 mod errands;
+pub mod expiries;
+mod fate;
 mod listeners;
 mod poster;
+mod queues;
 mod reader;
 mod recorder;
 mod reply;
+mod rich_sender;
 mod sender;
+mod stream_consumer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +36,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::dice::Dice;
-use crate::history::{History, Transcript};
+use crate::history::{History, QueueRules, Transcript};
 use crate::patience::eventually;
 use actor::Actor;
 use listeners::Copy;
@@ -39,8 +44,7 @@ pub use recorder::{Begun, Faults, Recorder};
 
 /// Operations of one run: what a history of 20 minutes needs several times over, and about 100 MiB.
 pub const MAX_OPERATIONS: usize = 500_000;
-/// Queues and documents of each room.
-pub const QUEUES: u16 = 1;
+/// Documents of each room.
 pub const DOCUMENTS: u16 = 2;
 /// Who runs errands, and the room that they begin from.
 const ERRAND_RUNNERS: usize = 2;
@@ -96,21 +100,13 @@ impl Workload {
     /// Creates the rooms and starts the actors. Each client is a connection with a participant's token; actors share
     /// them in turn.
     pub async fn start(clients: Vec<Client>, load: Load) -> Result<Workload> {
-        let first = clients.first().context("a load needs a client")?;
-        for room in load.rooms.iter().map(String::as_str).chain([ERRANDS]) {
-            create(first, room).await?;
+        let mut workload = Workload::prepare(clients, load, queues::rules()).await?;
+        let first = workload.clients.first().context("a load needs a client")?;
+        create(first, ERRANDS).await?;
+        for room in &workload.load.rooms {
+            queues::make_rich(first, &format!("rooms/{room}")).await?;
         }
-        let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone(), load.clock.clone()));
-        let (stop, stopped) = watch::channel(false);
-        let mut workload = Workload {
-            clients,
-            recorder,
-            stop,
-            actors: JoinSet::new(),
-            followers: Vec::new(),
-            copies: Vec::new(),
-            load,
-        };
+        let stopped = workload.stop.subscribe();
         for room in 0..workload.load.rooms.len() {
             workload.people(room, &stopped);
         }
@@ -119,6 +115,24 @@ impl Workload {
             workload.actors.spawn(errands::run(actor, ERRANDS.to_owned()));
         }
         Ok(workload)
+    }
+
+    /// Creates the rooms; nobody acts yet.
+    async fn prepare(clients: Vec<Client>, load: Load, queues: Vec<QueueRules>) -> Result<Workload> {
+        let first = clients.first().context("a load needs a client")?;
+        for room in &load.rooms {
+            create(first, room).await?;
+        }
+        let recorder = Arc::new(Recorder::new(load.seed, load.rooms.clone(), queues, load.clock.clone()));
+        Ok(Workload {
+            clients,
+            recorder,
+            stop: watch::channel(false).0,
+            actors: JoinSet::new(),
+            followers: Vec::new(),
+            copies: Vec::new(),
+            load,
+        })
     }
 
     /// Where to note faults, so that the history says what happened when.
@@ -139,27 +153,31 @@ impl Workload {
     /// Stops the load and reads everything back. All hosts must be up. An error means that the cluster does not serve
     /// again in time, or that the harness failed; losses are for the judge.
     pub async fn finish(mut self) -> Result<History> {
+        let (transcripts, copies) = self.stop_actors().await?;
+        let reader = self.clients.first().context("a load needs a client")?.clone();
+        let (transcripts, endings) = ending::read(&reader, &self.recorder, transcripts, copies).await?;
+        let mut history = self.recorder.take();
+        (history.transcripts, history.endings) = (transcripts, endings);
+        Ok(history)
+    }
+
+    /// Stops everybody; returns what followers and keepers of documents have.
+    async fn stop_actors(&mut self) -> Result<(Vec<Transcript>, Vec<Copy>)> {
         self.stop.send_replace(true);
         let stopped = async {
             while let Some(ended) = self.actors.join_next().await {
                 ended.context("an actor panicked")?;
             }
             let (mut transcripts, mut copies) = (Vec::new(), Vec::new());
-            for follower in self.followers {
+            for follower in &mut self.followers {
                 transcripts.push(follower.await?);
             }
-            for copy in self.copies {
+            for copy in &mut self.copies {
                 copies.push(copy.await?);
             }
             anyhow::Ok((transcripts, copies))
         };
-        let (transcripts, copies) =
-            tokio::time::timeout(STOP_WITHIN, stopped).await.context("the load did not end")??;
-        let reader = self.clients.first().context("a load needs a client")?.clone();
-        let (transcripts, endings) = ending::read(&reader, &self.recorder, transcripts, copies).await?;
-        let mut history = self.recorder.take();
-        (history.transcripts, history.endings) = (transcripts, endings);
-        Ok(history)
+        tokio::time::timeout(STOP_WITHIN, stopped).await.context("the load did not end")?
     }
 
     /// The actors of one room.
@@ -172,6 +190,9 @@ impl Workload {
         self.actors.spawn(sender::send(sending));
         self.actors.spawn(consumer::consume(consuming));
         self.actors.spawn(consumer::consume(idling));
+        self.actors.spawn(rich_sender::send(actor(self)));
+        self.actors.spawn(consumer::consume_rich(actor(self)));
+        self.actors.spawn(stream_consumer::consume(actor(self)));
         self.actors.spawn(editor::edit(editing));
         self.actors.spawn(editor::edit(typing));
         self.actors.spawn(reader::read(actor(self)));
@@ -198,7 +219,7 @@ impl Workload {
 }
 
 pub fn queue_name(room: &str, queue: u16) -> String {
-    format!("{room}/queues/jobs-{queue}")
+    format!("{room}/queues/{}", queues::name(queue))
 }
 
 pub fn document_name(room: &str, document: u16) -> String {

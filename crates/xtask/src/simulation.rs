@@ -12,8 +12,8 @@ const LEDGER: &str = "simulation-ledger.md";
 /// What the ledger's line begins with.
 const LABEL: &str = "CONCLAVE_SIMULATION_LABEL";
 
-/// Plays one seed (`--seed`), plants bugs (`--mutations`), lets leases end (`--expiries`), or plays many seeds for the ledger. Arguments go to the
-/// simulation, which explains them.
+/// Plays one seed (`--seed`), plants bugs (`--mutations`), lets leases end (`--expiries`), or plays many seeds for the
+/// ledger. Arguments go to the simulation, which explains them.
 pub fn run(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
     let built = cargo.simulation("build").status().context("cannot run cargo")?;
     if !built.success() {

@@ -4,6 +4,7 @@ pub mod documents;
 mod limits;
 pub mod messages;
 pub mod participants;
+pub mod queues;
 mod rights;
 pub mod scopes;
 mod shape;
@@ -100,7 +101,9 @@ pub fn table(place: &Place) -> Vec<Call> {
     all.extend(messages::retention());
     all.extend(participants::attachings());
     all.extend(participants::others());
+    all.extend(queues::table());
     all.extend(scopes::matrix(place));
+    all.extend(scopes::queues(place));
     all.extend(scopes::edits(place));
     all.extend(scopes::paths(place));
     all.extend(scopes::strangers(place));

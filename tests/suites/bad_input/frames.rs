@@ -1,6 +1,7 @@
 //! Sessions with one mistake each: one frame is answered with a status and the session goes on, or the stream ends.
 
 mod live;
+mod queues;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -89,6 +90,9 @@ pub fn table(place: &Place) -> Vec<Case> {
     all.extend(live::other_rooms(place));
     all.extend(live::unnumbered(place));
     all.extend(live::scopes(place));
+    all.extend(queues::requests(place));
+    all.extend(queues::subscriptions(place));
+    all.extend(queues::scopes(place));
     all
 }
 

@@ -1,6 +1,7 @@
 //! Mistakes that take more than one step.
 
 mod never_reads;
+mod poison;
 mod presence;
 mod room_limits;
 mod subscriptions;
@@ -34,6 +35,7 @@ type Story<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 pub fn all(place: &Place) -> Vec<(&'static str, Story<'_>)> {
     let mut all = of_sessions(place);
+    all.extend(poison::all(place));
     all.extend(tampering::all(place));
     all.extend(presence::all(place));
     all.extend(subscriptions::all(place));

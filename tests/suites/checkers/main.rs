@@ -23,14 +23,10 @@ const OPERATIONS: u64 = 40;
 async fn healthy_run(clients: Vec<Client>) -> Result<History> {
     let load = Load { pace: Duration::from_millis(25), ..Load::new(ROOMS, 7) };
     let workload = Workload::start(clients, load).await?;
-    let recorder = workload.recorder();
+    let (recorder, demand) = (workload.recorder(), Demand::new(OPERATIONS));
     eventually("a load that has done something", || async {
-        let tally = recorder.tally();
-        let lacking = Demand::KINDS.iter().find(|kind| {
-            let wanted = if **kind == "post again" { OPERATIONS.div_ceil(20) } else { OPERATIONS };
-            tally.operations.get(*kind).is_none_or(|outcomes| outcomes.ok < wanted)
-        });
-        ensure!(lacking.is_none(), "{lacking:?}: {tally}");
+        let lacking = demand.missing_operations(&recorder.tally());
+        ensure!(lacking.is_empty(), "{lacking:?}");
         Ok(())
     })
     .await?;

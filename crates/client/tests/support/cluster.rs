@@ -17,7 +17,7 @@ use conclave_proto::v1::room_service_server::{RoomService, RoomServiceServer};
 use conclave_proto::v1::server_frame::Body;
 use conclave_proto::v1::session_service_server::{SessionService, SessionServiceServer};
 use conclave_proto::v1::{self, ErrorReason};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +62,8 @@ struct State {
     /// The next unary writes are applied, and their calls cut.
     cut_writes: usize,
     request_ids: BTreeMap<String, v1::SendItemsResponse>,
+    /// How consumers asked.
+    consumed: Vec<v1::ConsumeItemsRequest>,
     violations: Vec<String>,
 }
 
@@ -129,6 +131,10 @@ impl Cluster {
 
     pub fn hellos(&self) -> Vec<v1::Hello> {
         self.state.lock().hellos.clone()
+    }
+
+    pub fn consumed(&self) -> Vec<v1::ConsumeItemsRequest> {
+        self.state.lock().consumed.clone()
     }
 
     pub fn calls(&self) -> usize {
@@ -260,7 +266,7 @@ impl Service {
         record.outcomes = record.outcomes.split_off(&(frame.acknowledged + 1));
         if frame.sequence <= record.last {
             return match record.outcomes.get(&frame.sequence) {
-                Some(outcome) => Ok(Body::SendItems(*outcome)),
+                Some(outcome) => Ok(Body::SendItems(outcome.clone())),
                 None => {
                     violations.push(format!("{} was sent again after it was acknowledged", frame.sequence));
                     Err(ApiError::new(ErrorReason::NotApplied, "no outcome is kept").into())
@@ -268,8 +274,8 @@ impl Service {
             };
         }
         record.last = frame.sequence;
-        let response = v1::SendItemsResponse { first_item: items.len() as u64 + 1, revision: items.len() as u64 + 1 };
-        record.outcomes.insert(frame.sequence, response);
+        let response = sent(items.len() as u64 + 1);
+        record.outcomes.insert(frame.sequence, response.clone());
         if record.outcomes.len() > 1_024 {
             violations.push("more than 1,024 frames in flight".to_owned());
         }
@@ -436,14 +442,14 @@ impl QueueService for Service {
         self.leading(request.metadata())?;
         let request = request.into_inner();
         let mut state = self.cluster.state.lock();
-        let known = state.request_ids.get(&request.request_id).copied();
+        let known = state.request_ids.get(&request.request_id).cloned();
         let response = known.unwrap_or_else(|| {
             state.items.extend(request.items.into_iter().map(|item| item.body));
             let count = state.items.len() as u64;
-            v1::SendItemsResponse { first_item: count, revision: count }
+            sent(count)
         });
         if !request.request_id.is_empty() {
-            state.request_ids.insert(request.request_id, response);
+            state.request_ids.insert(request.request_id, response.clone());
         }
         let cut = state.cut_writes > 0;
         state.cut_writes = state.cut_writes.saturating_sub(1);
@@ -474,6 +480,96 @@ impl QueueService for Service {
     async fn list_queues(&self, _: Request<v1::ListQueuesRequest>) -> Result<Response<v1::ListQueuesResponse>, Status> {
         Err(ApiError::new(ErrorReason::QueueNotFound, "no such queue").into())
     }
+
+    type ConsumeItemsStream = Pin<Box<dyn Stream<Item = Result<v1::ConsumeItemsResponse, Status>> + Send>>;
+
+    /// Every item that there is, and nothing more until the leader changes.
+    async fn consume_items(
+        &self,
+        request: Request<v1::ConsumeItemsRequest>,
+    ) -> Result<Response<Self::ConsumeItemsStream>, Status> {
+        self.leading(request.metadata())?;
+        let mut state = self.cluster.state.lock();
+        state.consumed.push(request.into_inner());
+        let events: Vec<_> = (1..).zip(&state.items).map(|(item, body)| delivery(item, body)).collect();
+        drop(state);
+        let batch = conclave_proto::events::EventBatch::of(&events);
+        let body = Some(v1::consume_items_response::Body::EventBatch(batch));
+        let element = v1::ConsumeItemsResponse { revision: events.len() as u64, body };
+        let (service, mut seen) = (self.clone(), self.cluster.seen.subscribe());
+        let end = async move {
+            let deposed = seen.wait_for(|seen| seen.leader != service.number).await;
+            deposed
+                .map_or_else(|_| Err(Status::unavailable("the cluster is gone")), |_| Err(service.cluster.not_leader()))
+        };
+        let elements = futures::stream::once(async { Ok(element) }).chain(futures::stream::once(end));
+        Ok(Response::new(Box::pin(elements)))
+    }
+
+    async fn nack_deliveries(
+        &self,
+        _: Request<v1::NackDeliveriesRequest>,
+    ) -> Result<Response<v1::NackDeliveriesResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn extend_leases(
+        &self,
+        _: Request<v1::ExtendLeasesRequest>,
+    ) -> Result<Response<v1::ExtendLeasesResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn create_queue(
+        &self,
+        _: Request<v1::CreateQueueRequest>,
+    ) -> Result<Response<v1::CreateQueueResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn update_queue(
+        &self,
+        _: Request<v1::UpdateQueueRequest>,
+    ) -> Result<Response<v1::UpdateQueueResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn cancel_items(
+        &self,
+        _: Request<v1::CancelItemsRequest>,
+    ) -> Result<Response<v1::CancelItemsResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn move_items(&self, _: Request<v1::MoveItemsRequest>) -> Result<Response<v1::MoveItemsResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn purge_items(&self, _: Request<v1::PurgeItemsRequest>) -> Result<Response<v1::PurgeItemsResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn list_items(&self, _: Request<v1::ListItemsRequest>) -> Result<Response<v1::ListItemsResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+
+    async fn get_queue_stats(
+        &self,
+        _: Request<v1::GetQueueStatsRequest>,
+    ) -> Result<Response<v1::GetQueueStatsResponse>, Status> {
+        Err(ApiError::unimplemented("this call").into())
+    }
+}
+
+/// What a send is answered with whose item stands there.
+fn sent(first_item: u64) -> v1::SendItemsResponse {
+    v1::SendItemsResponse { first_item, revision: first_item, duplicates: Vec::new() }
+}
+
+fn delivery(item: u64, body: &Bytes) -> v1::Event {
+    let id = Some(v1::DeliveryId { item, attempt: 1 });
+    let delivery = v1::Delivery { id, body: body.clone(), ..Default::default() };
+    v1::Event { revision: item, kind: Some(v1::event::Kind::Delivery(delivery)), ..Default::default() }
 }
 
 /// One item with this body.

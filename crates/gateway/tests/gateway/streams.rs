@@ -10,10 +10,12 @@ use conclave_proto::events::EventBatch;
 use conclave_proto::status::{ApiError, reason_of, retry_after_of};
 use conclave_proto::v1::document_service_client::DocumentServiceClient;
 use conclave_proto::v1::messaging_service_client::MessagingServiceClient;
+use conclave_proto::v1::queue_service_client::QueueServiceClient;
 use conclave_proto::v1::{
-    ErrorReason, Event, FollowMessagesRequest, FollowMessagesResponse, Gap, Live, Message, OpenDocumentRequest,
-    OpenDocumentResponse, ReceiveEphemeralRequest, ReceiveEphemeralResponse, event, follow_messages_response,
-    open_document_response, receive_ephemeral_response,
+    ConsumeItemsRequest, ConsumeItemsResponse, Delivery, DeliveryId, ErrorReason, Event, FollowMessagesRequest,
+    FollowMessagesResponse, Gap, Live, Message, OpenDocumentRequest, OpenDocumentResponse, ReceiveEphemeralRequest,
+    ReceiveEphemeralResponse, consume_items_response, event, follow_messages_response, open_document_response,
+    receive_ephemeral_response,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -138,6 +140,50 @@ async fn a_stream_without_a_cursor_is_begun_anew() {
     assert_eq!(second.read::<ReceiveEphemeralRequest>().await, request);
     second.send(&element).await;
     assert_eq!(next(&mut stream).await, element, "the client sees that it began anew");
+}
+
+#[tokio::test]
+async fn a_consumer_begins_anew_under_its_name_when_its_host_is_lost() {
+    let mut stage = Stage::set().await;
+    let request = ConsumeItemsRequest {
+        parent: "rooms/lab/queues/jobs".to_owned(),
+        consumer: "worker".to_owned(),
+        window: 7,
+        lease: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+    };
+    let delivery = |revision, attempt| {
+        let id = Some(DeliveryId { item: 4, attempt });
+        let kind = Some(event::Kind::Delivery(Delivery { id, ..Default::default() }));
+        let batch = EventBatch::of(&[Event { revision, kind, ..Default::default() }]);
+        ConsumeItemsResponse { revision, body: Some(consume_items_response::Body::EventBatch(batch)) }
+    };
+    let live = || {
+        let body = Some(consume_items_response::Body::Live(Live::default()));
+        ConsumeItemsResponse { revision: 0, body }
+    };
+    let mut queues = QueueServiceClient::new(stage.front.channel().await);
+    let mut stream = in_time(queues.consume_items(signed_request(request.clone()))).await.unwrap().into_inner();
+    let [first_host, second_host, third_host] = &mut stage.hosts;
+    let mut first = first_host.call().await;
+    assert_eq!(first.path, "/conclave.v1.QueueService/ConsumeItems");
+    assert_eq!(first.read::<ConsumeItemsRequest>().await, request);
+    for element in [live(), delivery(300, 1)] {
+        first.send(&element).await;
+        assert_eq!(next(&mut stream).await, element);
+    }
+    first.follow(second_host).await;
+    let mut second = second_host.call().await;
+    assert_eq!(second.read::<ConsumeItemsRequest>().await, request, "no cursor is made up");
+    // What it held before, with the same attempt.
+    for element in [delivery(0, 1), live(), delivery(310, 2)] {
+        second.send(&element).await;
+        assert_eq!(next(&mut stream).await, element);
+    }
+    second.cut().await;
+    let mut third = third_host.call().await;
+    assert_eq!(third.read::<ConsumeItemsRequest>().await, request);
+    third.end(ApiError::new(ErrorReason::RoomNotFound, "the room does not exist").into()).await;
+    assert_eq!(reason_of(&end(&mut stream).await), Some(ErrorReason::RoomNotFound));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use conclave_proto::status::{ApiError, frame_status};
 use conclave_proto::v1::client_frame::Body as Asked;
 use conclave_proto::v1::server_frame::Body as Said;
 use conclave_proto::v1::{
-    AttachParticipantRequest, AttachParticipantResponse, ClientFrame, DetachParticipantRequest,
+    AttachParticipantRequest, AttachParticipantResponse, ClientFrame, Credit, DetachParticipantRequest,
     DetachParticipantResponse, ErrorReason, Event, Live, ServerFrame, Subscribe, Subscribed, Unsubscribe, Welcome,
 };
 use conclave_types::limits::MAX_FRAME_BYTES;
@@ -102,6 +102,15 @@ fn to_document(after_revision: u64) -> Subscribe {
         create: (after_revision > 0).then_some(false),
         ..Default::default()
     }
+}
+
+fn to_queue(after_revision: u64, credit: u32) -> Subscribe {
+    let (resource, consumer) = ("rooms/lab/queues/jobs".to_owned(), "worker".to_owned());
+    Subscribe { resource, consumer, after_revision, window: 2, credit, ..Default::default() }
+}
+
+fn credit(events: u32) -> Asked {
+    Asked::Credit(Credit { events })
 }
 
 fn participant(role: &str) -> AttachParticipantRequest {
@@ -199,6 +208,52 @@ async fn a_subscription_goes_on_through_every_change_of_hosts() {
         assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_document(revision))));
         stage.say(live(1, revision)).await;
     }
+}
+
+#[tokio::test]
+async fn credit_survives_every_change_of_hosts() {
+    let mut stage = Stage::set().await;
+    stage.subscribe(1, 1, to_queue(0, 0)).await;
+    stage.subscribe(2, 2, to_queue(0, 4)).await;
+    stage.ask(0, 1, credit(5)).await;
+    stage.ask(0, 1, credit(2)).await;
+    stage.ask(0, 2, credit(1)).await;
+    // Of a subscription that is not there, or of none: the host's to ignore.
+    stage.ask(0, 3, credit(9)).await;
+    stage.ask(0, 0, credit(9)).await;
+    stage.say(events(1, 8)).await;
+    stage.change_host(1).await;
+    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_queue(8, 7))));
+    assert_eq!(stage.read().await, asking(0, 2, Asked::Subscribe(to_queue(0, 5))));
+    // Given while the next host has not said a word of it.
+    stage.ask(0, 1, credit(3)).await;
+    stage.ask(0, 2, credit(u32::MAX)).await;
+    stage.change_host(2).await;
+    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_queue(8, 10))));
+    assert_eq!(stage.read().await, asking(0, 2, Asked::Subscribe(to_queue(0, u32::MAX))));
+    // Begun again, it has what it is given from then on.
+    stage.ask(0, 1, Asked::Unsubscribe(Unsubscribe {})).await;
+    stage.subscribe(3, 1, to_queue(0, 0)).await;
+    stage.ask(0, 1, credit(1)).await;
+    stage.change_host(0).await;
+    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_queue(0, 1))));
+}
+
+#[tokio::test]
+async fn credit_given_before_the_answer_is_given_behind_the_question_again() {
+    let mut stage = Stage::set().await;
+    stage.ask(1, 1, Asked::Subscribe(to_queue(0, 0))).await;
+    stage.ask(0, 1, credit(5)).await;
+    stage.ask(0, 1, credit(2)).await;
+    stage.change_host(1).await;
+    assert_eq!(stage.read().await, asking(1, 1, Asked::Subscribe(to_queue(0, 0))));
+    assert_eq!(stage.read().await, asking(0, 1, credit(7)));
+    let body = Some(Said::Subscribed(Subscribed {}));
+    stage.say(ServerFrame { reply_to: 1, subscription: 1, revision: 0, body }).await;
+    stage.change_host(2).await;
+    assert_eq!(stage.read().await, asking(0, 1, Asked::Subscribe(to_queue(0, 7))));
+    stage.frames.send(asking(2, 0, Asked::SendItems(send("next")))).await.unwrap();
+    assert_eq!(stage.read().await.sequence, 2, "and no credit twice");
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use crate::receive::Receive;
 /// Deliveries that a consumer may hold when it names no window, and the most it may name.
 const DEFAULT_WINDOW: u32 = 64;
 pub const MAX_WINDOW: u32 = 1_000;
+/// How deep a body of JSON may be nested: many who read one call themselves for each level.
+const MAX_JSON_DEPTH: usize = 128;
 
 /// `now` is the room's clock.
 pub fn send_items(
@@ -43,17 +45,55 @@ pub fn send_items(
     Ok(Operation::SendItems { room, queue, create: request.create.unwrap_or(true), sender, items, options })
 }
 
-/// A body that says it is JSON is one JSON value. Nothing of it is kept; values nested deeper than 128 are refused.
+/// A body that says it is JSON is one JSON value, and not nested so deep that reading it is a danger. Nothing of it is
+/// kept.
 fn json(item: &v1::NewItem, index: usize) -> Result<(), Fault> {
     let kind = item.content_type.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") && !kind.to_ascii_lowercase().ends_with("+json") {
         return Ok(());
     }
-    let value: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(&item.body);
-    value.map(drop).map_err(|error| {
-        let rule = format!("is not the JSON that its content_type says: {error}");
+    let refused = |why: String| {
+        let rule = format!("is not the JSON that its content_type says: {why}");
         Fault::field_invalid(&format!("items[{index}].body"), &rule)
-    })
+    };
+    let text = std::str::from_utf8(&item.body).map_err(|error| refused(error.to_string()))?;
+    let value: Result<serde::de::IgnoredAny, _> = serde_json::from_str(text);
+    value.map_err(|error| refused(error.to_string()))?;
+    match json_depth(text) {
+        0..=MAX_JSON_DEPTH => Ok(()),
+        depth => Err(refused(format!("it is nested {depth} deep, and {MAX_JSON_DEPTH} is the limit"))),
+    }
+}
+
+/// How deep a JSON value is nested: 0 for one that holds no others.
+fn json_depth(value: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => skip_string(&mut bytes),
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Goes behind the end of a string that has begun.
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                bytes.next();
+            }
+            b'"' => return,
+            _ => {}
+        }
+    }
 }
 
 pub fn ack_deliveries(room: RoomUid, queue: QueueName, request: v1::AckDeliveriesRequest) -> Result<Operation, Fault> {
@@ -272,4 +312,31 @@ fn overflow(asked: i32) -> Result<Overflow, Fault> {
 fn bounded(field: &'static str, asked: AskedDuration, range: RangeInclusive<u64>, rule: &str) -> Result<u64, Fault> {
     let ms = milliseconds(field, asked)?;
     if range.contains(&ms) { Ok(ms) } else { Err(Fault::field_invalid(field, &format!("must be {rule}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_taken(content_type: &str, body: impl AsRef<[u8]>) -> bool {
+        let body = body.as_ref().to_vec().into();
+        json(&v1::NewItem { body, content_type: content_type.into(), ..Default::default() }, 0).is_ok()
+    }
+
+    #[test]
+    fn a_body_that_says_it_is_json_is_one_json_value() {
+        let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+        let values = ["null", " {\"a\": [1, \"\\\"]\"]} ", "1e999", "\"[[[\"", &nested(128)].map(str::to_owned);
+        let wide = format!("[{}[]]", "[\"]\"],{},".repeat(1_000));
+        for value in values.into_iter().chain([wide]) {
+            assert!(is_taken("application/json", &value), "{value}");
+        }
+        for other in ["", "{", "{} {}", "[1,]", "nul", &nested(129), &"[".repeat(100_000), &nested(100_000)] {
+            for kind in ["application/json", "application/foo+json", "Application/JSON; charset=utf-8"] {
+                assert!(!is_taken(kind, other), "{kind}: {}", &other[..other.len().min(20)]);
+            }
+            assert!(is_taken("text/plain", other) && is_taken("", other));
+        }
+        assert!(!is_taken("application/json", b"\"\xff\""));
+    }
 }

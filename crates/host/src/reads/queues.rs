@@ -126,7 +126,7 @@ fn position(token: &str) -> Option<Vec<u8>> {
     const MAX_POSITION_BYTES: usize = 2 * 128 + 10;
     let digits: Vec<u8> =
         token.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
-    if digits.len() % 2 != 0 || digits.len() > 2 * MAX_POSITION_BYTES {
+    if !digits.len().is_multiple_of(2) || digits.len() > 2 * MAX_POSITION_BYTES {
         return None;
     }
     Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())

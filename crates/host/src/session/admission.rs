@@ -19,6 +19,7 @@ use crate::receive::Receive;
 use crate::{admit, awareness, documents, ephemeral, reads, scope};
 
 /// What a frame leads to.
+#[expect(clippy::large_enum_variant, reason = "one a frame, taken apart where it is made")]
 pub enum Admitted {
     Durable(Durable, Operation),
     Read(ReadFuture),

@@ -43,6 +43,7 @@ pub enum Durable {
 pub type OpeningFuture = Pin<Box<dyn Future<Output = (Sequence, Opened)> + Send>>;
 pub type ReadFuture = Pin<Box<dyn Future<Output = Result<Body, Fault>> + Send>>;
 
+#[expect(clippy::large_enum_variant, reason = "one a frame, taken apart where it is made")]
 enum Owed {
     /// Frames that were queued together.
     Proposed { outcomes: Outcomes, frames: Vec<(Sequence, Durable)> },
@@ -58,6 +59,7 @@ enum Owed {
 pub type Answers = Vec<(Sequence, Result<Answer, Fault>)>;
 
 /// A durable outcome stays one until it is sent, because some of its replies need a read first.
+#[expect(clippy::large_enum_variant, reason = "one a frame, taken apart where it is made")]
 pub enum Answer {
     Outcome(Durable, Outcome),
     Body(Body),

@@ -97,7 +97,7 @@ impl Caller {
         ParticipantServiceClient::new(self.channel.clone())
     }
 
-    fn queues(&self) -> QueueServiceClient<Channel> {
+    pub fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel.clone())
     }
 

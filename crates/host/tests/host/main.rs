@@ -13,6 +13,7 @@ mod feeds;
 mod leadership;
 mod messaging;
 mod presence;
+mod queues;
 mod rebuilding;
 mod receives;
 mod restarts;

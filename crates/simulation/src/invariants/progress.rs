@@ -3,7 +3,7 @@
 //! Across a crash they may go back: what was not synced was promised to nobody. A leader that restarts does not lead on:
 //! what it had in memory of its leadership, its leases and barriers, is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use conclave_raft::{LeaderTerm, Leadership};
 
@@ -26,6 +26,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Leaderships that were shown, but for the first of each group.
+    pub fn leader_changes(&self) -> u64 {
+        let groups: BTreeSet<u32> = self.leaders.keys().map(|(group, _)| *group).collect();
+        (self.leaders.len() - groups.len()) as u64
+    }
+
     pub fn check(&mut self, sight: &Sight<'_>) -> Vec<String> {
         let replica = sight.replica;
         let group = u32::from(replica.group.0);
@@ -111,7 +117,12 @@ pub mod tests {
         leader.leadership = Leadership::Leader { term: LeaderTerm { term: 4, leader: ReplicaId(1) } };
         assert!(check(&mut progress, "host-0", 1, &leader).is_empty());
         assert!(check(&mut progress, "host-0", 1, &leader).is_empty());
+        assert_eq!(progress.leader_changes(), 0);
         assert_eq!(check(&mut progress, "host-0", 2, &leader).len(), 1);
         assert_eq!(check(&mut progress, "host-1", 1, &leader).len(), 1);
+        leader.term = 5;
+        leader.leadership = Leadership::Leader { term: LeaderTerm { term: 5, leader: ReplicaId(2) } };
+        assert!(check(&mut progress, "host-1", 1, &leader).is_empty());
+        assert_eq!(progress.leader_changes(), 1);
     }
 }

@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 
 use crate::options::Options;
 use crate::outcome::{Finding, Outcome};
-use crate::plan::Plan;
 
 /// A run that takes longer stands still: nothing waits in simulated time.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -21,7 +20,7 @@ pub fn play(options: &Options, seed: u64, environment: &[(&str, &str)]) -> Outco
     let began = Instant::now();
     let mut outcome = played(options, seed, environment).unwrap_or_else(|error| {
         let finding = Finding::Harness(format!("{error:#}"));
-        Outcome { finding, ..Outcome::new(&plan(options, seed)) }
+        Outcome { finding, ..Outcome::new(&options.plan(seed)) }
     });
     outcome.took_us = began.elapsed().as_micros() as u64;
     outcome
@@ -49,13 +48,12 @@ pub fn timeline(options: &Options, seed: u64) -> Result<PathBuf> {
     Ok(timeline)
 }
 
-fn plan(options: &Options, seed: u64) -> Plan {
-    Plan::new(seed, Duration::from_secs(options.seconds), options.hosts)
-}
-
 fn command(options: &Options, seed: u64) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?.with_file_name("conclave-simulation"));
     command.args(["--seed", &seed.to_string(), "--seconds", &options.seconds.to_string()]);
+    if let Some(expiries) = options.expiries {
+        command.args(["--expiries", &expiries.to_string()]);
+    }
     if let Some(hosts) = options.hosts {
         command.args(["--hosts", &hosts.to_string()]);
     }
@@ -95,14 +93,14 @@ fn played(options: &Options, seed: u64, environment: &[(&str, &str)]) -> Result<
     let last_words: String = complained.chars().rev().take(LAST_WORDS).collect::<Vec<_>>().into_iter().rev().collect();
     let Some(status) = ended? else {
         let finding = Finding::Violations(vec![format!("it stood still for {LONGEST:?}: {last_words}")]);
-        return Ok(Outcome { finding, ..Outcome::new(&plan(options, seed)) });
+        return Ok(Outcome { finding, ..Outcome::new(&options.plan(seed)) });
     };
     match serde_json::from_str(said.trim()) {
         Ok(outcome) => Ok(outcome),
         // It panicked: the product or the harness, and both must not.
         Err(_) => {
             let finding = Finding::Violations(vec![format!("the process ended ({status}): {last_words}")]);
-            Ok(Outcome { finding, ..Outcome::new(&plan(options, seed)) })
+            Ok(Outcome { finding, ..Outcome::new(&options.plan(seed)) })
         }
     }
 }

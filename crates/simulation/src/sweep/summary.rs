@@ -8,7 +8,7 @@ use crate::options::Options;
 use conclave_workload::history::ErrandCall;
 
 use crate::nemesis::Kind;
-use crate::outcome::{Finding, Outcome};
+use crate::outcome::{Expired, Finding, Outcome};
 
 /// From so many seeds on each kind of fault must have come; fewer may miss one by chance.
 const SEEDS_FOR_ALL_KINDS: usize = 40;
@@ -35,6 +35,8 @@ pub struct Summary {
     pub operations: BTreeMap<String, [u64; 3]>,
     /// By hosts: runs, simulated and real seconds.
     pub speeds: BTreeMap<usize, (usize, f64, f64)>,
+    /// Of runs that let leases end.
+    pub expired: Option<Expired>,
     /// What all seeds together should have brought and did not.
     pub missing: Vec<String>,
 }
@@ -55,6 +57,7 @@ impl Summary {
             faults: BTreeMap::new(),
             operations: BTreeMap::new(),
             speeds: BTreeMap::new(),
+            expired: outcomes.iter().filter_map(|outcome| outcome.expired).reduce(Expired::and),
             missing: Vec::new(),
         };
         for outcome in outcomes {
@@ -70,22 +73,26 @@ impl Summary {
             *speed =
                 (speed.0 + 1, speed.1 + outcome.simulated.as_secs_f64(), speed.2 + outcome.took_us as f64 / 1e6 / runs);
         }
-        summary.missing = summary.lacking();
+        summary.missing = summary.lacking(options);
         summary
     }
 
     /// Faults and operations that never came.
-    fn lacking(&self) -> Vec<String> {
+    fn lacking(&self, options: &Options) -> Vec<String> {
         let mut missing = Vec::new();
+        if self.seeds == 0 {
+            missing.push("no seed was played".to_owned());
+        }
+        if options.expiries.is_some() {
+            // What each of them wants for itself is all that it is about.
+            return missing;
+        }
         if self.seeds >= SEEDS_FOR_ALL_KINDS {
             let kinds = Kind::ALL.iter().filter(|kind| !self.faults.contains_key(kind.name()));
             missing.extend(kinds.map(|kind| format!("no fault of kind {:?}", kind.name())));
         }
         let never = operations().filter(|kind| self.operations.get(*kind).is_none_or(|counts| counts[0] == 0));
         missing.extend(never.map(|kind| format!("no acknowledged operation {kind:?}")));
-        if self.seeds == 0 {
-            missing.push("no seed was played".to_owned());
-        }
         missing
     }
 
@@ -122,6 +129,9 @@ impl fmt::Display for Summary {
         for (hosts, (runs, simulated, real)) in &self.speeds {
             let speed = simulated / real.max(1e-9);
             writeln!(f, "  {hosts} hosts: {runs} runs, {speed:.1} simulated seconds a second")?;
+        }
+        if let Some(expired) = self.expired {
+            writeln!(f, "{expired}, {:.1} simulated seconds", self.simulated.as_secs_f64())?;
         }
         let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
         writeln!(f, "faults: {}", faults.join(", "))?;
@@ -163,6 +173,20 @@ mod tests {
         assert_eq!(summary.missing.len(), Kind::ALL.len());
         assert_eq!(summary.failed(), 1);
         assert!(Summary::of(&outcomes[..39], Duration::ZERO, &options()).missing.is_empty());
+    }
+
+    #[test]
+    fn runs_that_let_leases_end_are_summed_up_and_need_no_other_operation() {
+        let options = Options { expiries: Some(10), ..options() };
+        let run = |leases, soonest_ms| Outcome {
+            expired: Some(Expired { leases, counted: leases, soonest_ms, ..Expired::default() }),
+            operations: BTreeMap::new(),
+            ..outcome(0, Finding::Nothing)
+        };
+        let summary = Summary::of(&[run(10, 7), run(12, -3)], Duration::ZERO, &options);
+        assert_eq!(summary.failed(), 0, "{:?}", summary.missing);
+        assert_eq!(summary.expired.map(|expired| (expired.leases, expired.soonest_ms)), Some((22, -3)));
+        assert_eq!(Summary::of(&[], Duration::ZERO, &options).failed(), 1);
     }
 
     #[test]

@@ -21,9 +21,7 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
 /// Whether something was written there and acknowledged before this was asked.
 fn was_there(history: &History, asked: &Operation) -> bool {
     let same_place = |operation: &Operation| match (&operation.call, &asked.call) {
-        (Call::Send { queue, .. }, Call::GetQueue { queue: wanted } | Call::Ack { queue: wanted, .. }) => {
-            queue == wanted
-        }
+        (Call::Send { queue, .. }, asked) => asked.queue() == Some(*queue),
         (Call::Push { document, .. }, Call::DescribeDocument { document: wanted }) => document == wanted,
         _ => false,
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::history::{ErrandTold, History, Outcome};
+use crate::history::{Answer, Death, ErrandTold, History, Outcome};
 
 /// Operations of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Outcomes {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     pub operations: BTreeMap<&'static str, Outcomes>,
+    /// What came of them besides.
+    pub sights: BTreeMap<&'static str, u64>,
     pub faults: BTreeMap<String, u64>,
 }
 
@@ -33,8 +35,13 @@ pub struct Demand {
 
 impl Demand {
     /// What every load does.
-    pub const KINDS: [&str; 8] =
-        ["post", "post again", "send", "receive", "ack", "push", "get room", "describe document"];
+    pub const KINDS: [&str; 7] = ["post", "send", "receive", "ack", "push", "get room", "describe document"];
+
+    /// What only some turns do: a twentieth of the others is wanted of each.
+    pub const RARE: [&str; 4] = ["post again", "nack", "reject", "extend"];
+
+    /// What must have come of operations on queues, as often as the rare ones.
+    pub const SIGHTS: [&str; 3] = ["delivery by a stream", "item left out as a duplicate", "dead letter"];
 
     pub fn new(operations: u64) -> Demand {
         Demand { operations, faults: Vec::new(), faults_in_all: 0 }
@@ -50,15 +57,28 @@ impl Demand {
         self
     }
 
-    /// What is lacking, in words.
-    pub fn missing(&self, history: &History, tally: &Tally) -> Vec<String> {
+    /// Operations that are lacking, in words: what can be said while a run goes on.
+    pub fn missing_operations(&self, tally: &Tally) -> Vec<String> {
+        let usual = Demand::KINDS.map(|kind| (kind, self.operations));
+        let rare = Demand::RARE.map(|kind| (kind, self.operations.div_ceil(20)));
         let mut missing = Vec::new();
-        for kind in Demand::KINDS {
+        for (kind, wanted) in usual.into_iter().chain(rare) {
             let ok = tally.operations.get(kind).map_or(0, |outcomes| outcomes.ok);
-            // Only some calls are made again.
-            let wanted = if kind == "post again" { self.operations.div_ceil(20) } else { self.operations };
             if ok < wanted {
                 missing.push(format!("{kind}: {ok} acknowledged, wanted are {wanted}"));
+            }
+        }
+        missing
+    }
+
+    /// What is lacking, in words.
+    pub fn missing(&self, history: &History, tally: &Tally) -> Vec<String> {
+        let mut missing = self.missing_operations(tally);
+        let rare = self.operations.div_ceil(20);
+        for sight in Demand::SIGHTS {
+            let seen = tally.sights.get(sight).copied().unwrap_or_default();
+            if seen < rare {
+                missing.push(format!("{sight}: seen {seen} times, wanted are {rare}"));
             }
         }
         for (kind, wanted) in &self.faults {
@@ -104,10 +124,28 @@ impl Tally {
                 _ => outcomes.refused += 1,
             }
         }
+        tally.see(history);
         for fault in &history.faults {
             *tally.faults.entry(fault.kind.clone()).or_default() += 1;
         }
         tally
+    }
+
+    fn see(&mut self, history: &History) {
+        let mut see = |what, times: usize| *self.sights.entry(what).or_default() += times as u64;
+        for operation in &history.operations {
+            if let Some(Answer::Sent { duplicates, .. }) = operation.answer() {
+                see("item left out as a duplicate", duplicates.len());
+            }
+        }
+        for consumption in &history.consumptions {
+            see("delivery by a stream", consumption.handed.len());
+            see("delivery held before", consumption.handed.iter().filter(|handed| handed.revision.is_none()).count());
+        }
+        for letter in history.endings.iter().flat_map(|ending| &ending.dead_letters) {
+            see("dead letter", 1);
+            see("dead letter, rejected", usize::from(letter.reason == Death::Rejected));
+        }
     }
 
     pub fn all(&self) -> u64 {
@@ -126,6 +164,10 @@ impl fmt::Display for Tally {
         for (kind, Outcomes { ok, refused, unknown }) in &self.operations {
             writeln!(f, "| {kind} | {ok} | {refused} | {unknown} |")?;
         }
+        writeln!(f, "\n| what came of them | times |\n| --- | ---: |")?;
+        for (what, times) in &self.sights {
+            writeln!(f, "| {what} | {times} |")?;
+        }
         writeln!(f, "\n| fault | times |\n| --- | ---: |")?;
         for (kind, times) in &self.faults {
             writeln!(f, "| {kind} | {times} |")?;
@@ -136,16 +178,31 @@ impl fmt::Display for Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Story, done, post, unknown, value};
+    use super::super::story::{Story, delivery, done, post, unknown, value};
     use super::super::{Verdict, judge};
     use super::*;
-    use crate::history::Fault;
+    use crate::history::{Fault, ItemOptions};
 
     #[test]
     fn a_run_in_which_nothing_happened_proves_nothing() {
         let verdict = judge(&Story::begin().end(), &Demand::new(1));
         let Verdict::NotEnoughEvidence(_, missing) = verdict else { panic!("{verdict:?}") };
         assert!(missing.iter().any(|what| what.contains("push: 0 acknowledged")), "{missing:?}");
+    }
+
+    #[test]
+    fn a_run_without_dead_letters_proves_nothing_of_them() {
+        let missing = |history: &History| Demand::new(1).missing(history, &Tally::of(history));
+        let sights = |history: &History, what: &str| missing(history).iter().any(|lacks| lacks.starts_with(what));
+        let bare = Story::begin().end();
+        let named = ItemOptions { named: true, ..ItemOptions::default() };
+        let story = Story::begin().duplicate(named, value(1, 1), 1, 1);
+        let story = story.handed(7, value(1, 1), delivery(1, 1), 1, Some(2));
+        let full = story.dead(value(1, 1), delivery(1, 2), Death::TooManyAttempts, 3).end();
+        for what in Demand::SIGHTS {
+            assert!(sights(&bare, what), "{what}");
+            assert!(!sights(&full, what), "{what}");
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! *One effect for each write*: whatever is sent again, by a session that was taken up or with a request id, has its
-//! effect once, and its repetition gets the first answer.
+//! effect once, and its repetition gets the first answer. Of two sends with one message id at most one makes an item,
+//! and one that was asked for after the other was acknowledged is left out.
 
 use std::collections::BTreeMap;
 
+use super::deliveries;
 use super::order::told;
-use crate::history::{Answer, Call, History, Value, tokens};
+use crate::history::{Answer, Call, History, Operation, Value, tokens};
 
 pub fn check(history: &History, room: usize) -> Vec<String> {
     let mut found = messages(history, room);
     found.extend(repetitions(history, room));
     found.extend(items(history, room));
+    found.extend(named_items(history, room));
     found.extend(typed(history, room));
     found
 }
@@ -43,18 +46,36 @@ fn repetitions(history: &History, room: usize) -> Vec<String> {
 fn items(history: &History, room: usize) -> Vec<String> {
     let mut places: BTreeMap<Value, (u16, u64)> = BTreeMap::new();
     let mut found = Vec::new();
+    let all = deliveries::all(history, room);
+    let delivered = all.iter().map(|got| (got.received.value, (got.queue, got.received.delivery.item)));
+    let dead = history.endings[room].dead_letters.iter().map(|letter| (letter.value, (letter.of, letter.item)));
+    for (value, place) in delivered.chain(dead) {
+        let Some(value) = value else { continue };
+        let first = *places.entry(value).or_insert(place);
+        if first != place {
+            found.push(format!("{value} is item {} and item {} of its queue", first.1, place.1));
+        }
+    }
+    found
+}
+
+/// Sends of a message id that was certainly known. Repetitions come soon, so no queue has forgotten it by then.
+fn named_items(history: &History, room: usize) -> Vec<String> {
+    let mut first: BTreeMap<Value, &Operation> = BTreeMap::new();
+    let mut found = Vec::new();
     for operation in history.of_room(room) {
-        let (Call::Receive { queue, .. }, Some(Answer::Received { deliveries })) =
+        let (Call::Send { values, options, .. }, Some(Answer::Sent { duplicates, .. })) =
             (&operation.call, operation.answer())
         else {
             continue;
         };
-        for received in deliveries {
-            let Some(value) = received.value else { continue };
-            let place = (*queue, received.delivery.item);
-            let first = *places.entry(value).or_insert(place);
-            if first != place {
-                found.push(format!("{value} is item {} and item {} of its queue", first.1, place.1));
+        for ((value, options), index) in values.iter().zip(options).zip(0_u32..) {
+            if !options.named {
+                continue;
+            }
+            let before = *first.entry(*value).or_insert(operation);
+            if before.answered < Some(operation.invoked) && !duplicates.contains(&index) {
+                found.push(format!("{value} was taken by {} and again by {}", told(before), told(operation)));
             }
         }
     }
@@ -74,8 +95,9 @@ fn typed(history: &History, room: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Story, delivery, done, post, push, value};
+    use super::super::story::{Story, delivery, done, post, push, send_of, unknown, value};
     use super::*;
+    use crate::history::{Death, ItemOptions};
 
     #[test]
     fn one_effect_is_accepted() {
@@ -103,5 +125,21 @@ mod tests {
             Story::begin().receive(value(2, 1), delivery(1, 1), 2, 3).receive(value(2, 1), delivery(2, 1), 2, 4);
         assert_eq!(check(&items.end(), 0).len(), 1);
         assert_eq!(check(&Story::begin().copy("[w3-1][w3-1]").end(), 0).len(), 1);
+    }
+
+    #[test]
+    fn a_message_id_has_one_item() {
+        let named = ItemOptions { named: true, ..ItemOptions::default() };
+        let once = || Story::begin().send_with(named, 2, 1, 1, 1);
+        assert_eq!(check(&once().duplicate(named, value(2, 1), 1, 1).end(), 0), Vec::<String>::new());
+        assert_eq!(check(&once().send_with(named, 2, 1, 2, 2).end(), 0).len(), 1);
+        // Which of the two was taken is open when the first may have come late, and when they overlap.
+        let doubtful = || Story::begin().then(send_of(named, value(2, 1)), unknown()).send_with(named, 2, 1, 1, 1);
+        assert_eq!(check(&doubtful().end(), 0), Vec::<String>::new());
+        let both = doubtful().receive(value(2, 1), delivery(1, 1), 1, 2);
+        let both = both.dead(value(2, 1), delivery(2, 1), Death::Rejected, 5);
+        assert_eq!(check(&both.end(), 0).len(), 1, "delivered as one item and dead as another");
+        let streamed = doubtful().handed(7, value(2, 1), delivery(1, 1), 1, Some(2));
+        assert_eq!(check(&streamed.handed(7, value(2, 1), delivery(2, 1), 1, Some(3)).end(), 0).len(), 1);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::deliveries;
 use crate::history::{Answer, Call, History, Outcome, Value, Values, tokens};
 
 /// What each value was asked to be, and whether that was refused.
@@ -25,16 +26,15 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
             found.extend(odd(&asked.messages, heard.value, place));
         }
     }
+    for got in deliveries::all(history, room) {
+        found.extend(odd(&asked.items, got.received.value, || format!("delivery {:?}", got.received.delivery)));
+    }
+    for letter in &ending.dead_letters {
+        found.extend(odd(&asked.items, letter.value, || format!("dead letter {} of {}", letter.item, letter.queue)));
+    }
     for operation in history.of_room(room) {
-        match operation.answer() {
-            Some(Answer::Received { deliveries }) => {
-                for received in deliveries {
-                    let place = || format!("delivery {:?}", received.delivery);
-                    found.extend(odd(&asked.items, received.value, place));
-                }
-            }
-            Some(Answer::Holds { values }) => found.extend(odd_values(&asked.tokens, values, operation.revision())),
-            _ => {}
+        if let Some(Answer::Holds { values }) = operation.answer() {
+            found.extend(odd_values(&asked.tokens, values, operation.revision()));
         }
     }
     for copy in &ending.copies {
@@ -75,7 +75,10 @@ impl Asked {
                 _ => continue,
             };
             let was_refused = matches!(operation.outcome, Outcome::Refused { .. });
-            kind.extend(operation.values().iter().map(|value| (*value, was_refused)));
+            for value in operation.values() {
+                // One that was refused may have been sent again.
+                kind.entry(*value).and_modify(|refused| *refused &= was_refused).or_insert(was_refused);
+            }
         }
         asked
     }
@@ -83,8 +86,9 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Story, delivery, done, post, push, refused, unknown, value};
+    use super::super::story::{Story, delivery, done, post, push, refused, send_of, unknown, value};
     use super::*;
+    use crate::history::{Death, ItemOptions};
 
     #[test]
     fn what_was_asked_and_not_refused_may_be_there() {
@@ -108,6 +112,16 @@ mod tests {
         let swapped = Story::begin().then(post(1, 1), done(1)).receive(value(1, 1), delivery(1, 1), 1, 2);
         assert_eq!(check(&swapped.end(), 0).len(), 1);
         assert_eq!(check(&Story::begin().follower(&[(1, value(9, 9))], 1).end(), 0).len(), 1);
+    }
+
+    #[test]
+    fn an_item_that_was_refused_and_sent_again_is_none() {
+        let named = ItemOptions { named: true, ..ItemOptions::default() };
+        let refused = || Story::begin().then(send_of(named, value(3, 1)), refused("OVERLOADED"));
+        let again = refused().send_with(named, 3, 1, 1, 1).receive(value(3, 1), delivery(1, 1), 1, 2);
+        assert_eq!(check(&again.end(), 0), Vec::<String>::new());
+        assert_eq!(check(&refused().handed(7, value(3, 1), delivery(1, 1), 1, Some(2)).end(), 0).len(), 1);
+        assert_eq!(check(&refused().dead(value(3, 1), delivery(1, 1), Death::Rejected, 2).end(), 0).len(), 1);
     }
 
     #[test]

@@ -13,8 +13,15 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
     let mut newest: BTreeMap<u32, (u64, &Operation)> = BTreeMap::new();
     let mut found = Vec::new();
     for operation in history.of_room(room) {
-        let is_durable =
-            matches!(operation.call, Call::Post { .. } | Call::Send { .. } | Call::Ack { .. } | Call::Push { .. });
+        let is_durable = matches!(
+            operation.call,
+            Call::Post { .. }
+                | Call::Send { .. }
+                | Call::Ack { .. }
+                | Call::Nack { .. }
+                | Call::Extend { .. }
+                | Call::Push { .. }
+        );
         let (true, Some(session), Some(revision)) = (is_durable, operation.session, operation.revision()) else {
             continue;
         };
@@ -32,8 +39,9 @@ pub fn check(history: &History, room: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::story::{Story, done, post, unknown};
+    use super::super::story::{Story, delivery, done, nack, post, unknown};
     use super::*;
+    use crate::history::{AckResult, Answer, Outcome};
 
     #[test]
     fn frames_in_flight_keep_their_order() {
@@ -45,6 +53,13 @@ mod tests {
         };
         assert!(check(&burst(6, 7).end(), 0).is_empty());
         assert_eq!(check(&burst(7, 6).end(), 0).len(), 1);
+        let settled = |revision| {
+            let results = Outcome::Ok { revision, answer: Answer::Acked { results: vec![AckResult::Acked] } };
+            let nack = Story::begin().then_in(1, post(1, 1), done(6)).then_in(1, nack(delivery(1, 1), None), results);
+            nack.end()
+        };
+        assert!(check(&settled(7), 0).is_empty());
+        assert_eq!(check(&settled(6), 0).len(), 1);
         let unanswered = Story::begin().then_in(1, post(1, 1), unknown()).then_in(1, post(1, 2), done(3));
         assert!(check(&unanswered.end(), 0).is_empty());
     }

@@ -2,8 +2,8 @@
 //! when they were asked and answered.
 
 use crate::history::{
-    AckResult, Answer, Call, Delivery, DocumentCopy, Ending, Heard, History, Operation, Outcome, Received, Transcript,
-    Value, Values,
+    AckResult, Answer, Call, Consumption, DeadLetter, Death, Delivery, DocumentCopy, Ending, Failure, Handed, Heard,
+    History, ItemOptions, Operation, Outcome, QueueRules, Received, Transcript, Value, Values,
 };
 
 pub struct Story {
@@ -39,9 +39,27 @@ pub fn delivery(item: u64, attempt: u32) -> Delivery {
     Delivery { item, attempt }
 }
 
+/// Sends one item.
+pub fn send_of(options: ItemOptions, value: Value) -> Call {
+    Call::Send { queue: 0, values: vec![value], options: vec![options] }
+}
+
+/// Gives one delivery back.
+pub fn nack(delivery: Delivery, delay_ms: Option<u64>) -> Call {
+    Call::Nack { queue: 0, deliveries: vec![delivery], delay_ms, reject: false }
+}
+
+pub fn extend(delivery: Delivery, lease_ms: u64) -> Call {
+    Call::Extend { queue: 0, deliveries: vec![delivery], lease_ms }
+}
+
+/// Items of a story die after two deliveries.
+pub const MAX_ATTEMPTS: u32 = 2;
+
 impl Story {
     pub fn begin() -> Story {
         let mut history = History::new(0, vec!["room".to_owned()]);
+        history.queues.push(QueueRules { name: "jobs".to_owned(), max_attempts: MAX_ATTEMPTS });
         history.endings.push(Ending::default());
         Story { history, clock: 0 }
     }
@@ -69,8 +87,25 @@ impl Story {
 
     /// A send of one item.
     pub fn send(self, writer: u32, serial: u32, item: u64, revision: u64) -> Story {
-        let outcome = Outcome::Ok { revision, answer: Answer::Sent { first_item: item } };
-        self.then(Call::Send { queue: 0, values: vec![value(writer, serial)] }, outcome)
+        self.send_with(ItemOptions::default(), writer, serial, item, revision)
+    }
+
+    pub fn send_with(self, options: ItemOptions, writer: u32, serial: u32, item: u64, revision: u64) -> Story {
+        self.send_answered(
+            options,
+            value(writer, serial),
+            Answer::Sent { first_item: item, duplicates: vec![] },
+            revision,
+        )
+    }
+
+    /// A send of one item that is left out, because it is an item already.
+    pub fn duplicate(self, options: ItemOptions, value: Value, item: u64, revision: u64) -> Story {
+        self.send_answered(options, value, Answer::Sent { first_item: item, duplicates: vec![0] }, revision)
+    }
+
+    fn send_answered(self, options: ItemOptions, value: Value, answer: Answer, revision: u64) -> Story {
+        self.then(send_of(options, value), Outcome::Ok { revision, answer })
     }
 
     /// A receive of one item whose send made `sent`.
@@ -83,6 +118,57 @@ impl Story {
     pub fn ack(self, delivery: Delivery, result: AckResult, revision: u64) -> Story {
         let outcome = Outcome::Ok { revision, answer: Answer::Acked { results: vec![result] } };
         self.then(Call::Ack { queue: 0, deliveries: vec![delivery] }, outcome)
+    }
+
+    pub fn nack(self, delivery: Delivery, delay_ms: Option<u64>, result: AckResult, revision: u64) -> Story {
+        self.then(nack(delivery, delay_ms), Outcome::Ok { revision, answer: Answer::Acked { results: vec![result] } })
+    }
+
+    pub fn reject(self, delivery: Delivery, revision: u64) -> Story {
+        let outcome = Outcome::Ok { revision, answer: Answer::Acked { results: vec![AckResult::Acked] } };
+        self.then(Call::Nack { queue: 0, deliveries: vec![delivery], delay_ms: None, reject: true }, outcome)
+    }
+
+    pub fn extend(self, delivery: Delivery, lease_ms: u64, result: AckResult, revision: u64) -> Story {
+        self.then(extend(delivery, lease_ms), Outcome::Ok { revision, answer: Answer::Acked { results: vec![result] } })
+    }
+
+    /// A stream that a consumer asks for hands it one delivery.
+    pub fn handed(self, consumer: u32, of: Value, delivery: Delivery, sent: u64, revision: Option<u64>) -> Story {
+        let asked = self.clock + 1_000;
+        self.handed_since(asked, consumer, of, delivery, sent, revision)
+    }
+
+    /// The same by a stream that was asked for earlier.
+    pub fn handed_since(
+        mut self,
+        asked: u64,
+        consumer: u32,
+        of: Value,
+        delivery: Delivery,
+        sent: u64,
+        revision: Option<u64>,
+    ) -> Story {
+        self.clock += 2_000;
+        let received = Received { delivery, value: Some(of), sent_revision: sent };
+        let handed = vec![Handed { asked, at: self.clock, revision, received }];
+        self.history.consumptions.push(Consumption { consumer, room: 0, queue: 0, lease_ms: 5_000, handed });
+        self
+    }
+
+    /// In the end an item is found dead.
+    pub fn dead(self, of: Value, delivery: Delivery, reason: Death, revision: u64) -> Story {
+        let Delivery { item, attempt: attempts } = delivery;
+        let last = if reason == Death::Rejected { Failure::Rejected } else { Failure::LeaseEnded };
+        let kinds = |attempt| if attempt == attempts { last } else { Failure::LeaseEnded };
+        let failures = (1..=attempts).map(|attempt| (attempt, kinds(attempt))).collect();
+        let (of, value, queue) = (0, Some(of), "jobs".to_owned());
+        self.dead_letter(DeadLetter { of, queue, item, value, reason, attempts, failures, revision })
+    }
+
+    pub fn dead_letter(mut self, letter: DeadLetter) -> Story {
+        self.history.endings[0].dead_letters.push(letter);
+        self
     }
 
     pub fn ack_unknown(self, delivery: Delivery) -> Story {

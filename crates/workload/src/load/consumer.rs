@@ -1,17 +1,21 @@
-//! Takes items out of queues: most are acknowledged at once, some never (their lease ends), some too late.
+//! Takes items out of queues by receives: most are acknowledged at once, some never (their lease ends), some too late. Of
+//! the rich queue each has its fate.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use conclave_proto::v1::ack_deliveries_response::Result as Acknowledged;
 use conclave_proto::v1::{
-    AckDeliveriesRequest, AckDeliveriesResponse, DeliveryId, ReceiveItemsRequest, ReceiveItemsResponse,
+    AckDeliveriesRequest, AckDeliveriesResponse, Delivery as Delivered, DeliveryId, ReceiveItemsRequest,
+    ReceiveItemsResponse,
 };
 use tokio::time::Instant;
 
 use super::actor::{Actor, Attached};
+use super::fate::Fates;
+use super::queue_name;
+use super::queues::{PLAIN, RICH};
 use super::reply::Told;
-use super::{QUEUES, queue_name};
 use crate::history::{AckResult, Answer, Call, Delivery, Received, Value};
 
 /// Most items of one receive.
@@ -23,31 +27,45 @@ const WAIT: Duration = Duration::from_millis(500);
 const FORGOTTEN: usize = 4;
 const LATE: usize = 4;
 /// When a late acknowledgement leaves, counted from its delivery.
-const LATE_AFTER: Duration = Duration::from_secs(7);
+pub const LATE_AFTER: Duration = Duration::from_secs(7);
 /// Turns of a hundred in which a consumer goes away with all that it holds.
 const LEAVING: usize = 2;
 
 pub async fn consume(mut actor: Actor) {
-    let mut late: VecDeque<(Instant, u16, Delivery)> = VecDeque::new();
+    let mut late: VecDeque<(Instant, Delivery)> = VecDeque::new();
     while let Some(attached) = actor.attach().await {
         while actor.turn().await {
-            let queue = actor.dice.roll(usize::from(QUEUES)) as u16;
-            let Told::Done(received) = receive(&actor, &attached, queue).await else { break };
+            let Told::Done(received) = receive(&actor, &attached, PLAIN).await else { break };
             let mut deliveries = Vec::new();
-            for delivery in received.deliveries.iter().filter_map(|delivery| delivery.id) {
-                let delivery = Delivery { item: delivery.item, attempt: delivery.attempt };
+            for delivery in received.deliveries.iter().map(delivery) {
                 match actor.dice.roll(100) {
                     roll if roll < FORGOTTEN => {}
-                    roll if roll < FORGOTTEN + LATE => late.push_back((Instant::now() + LATE_AFTER, queue, delivery)),
+                    roll if roll < FORGOTTEN + LATE => late.push_back((Instant::now() + LATE_AFTER, delivery)),
                     _ => deliveries.push(delivery),
                 }
             }
-            let mut lost = !deliveries.is_empty()
-                && matches!(ack(&actor, Some(&attached), queue, deliveries).await, Told::Unknown);
-            if let Some((_, queue, delivery)) = late.pop_front_if(|(due, ..)| *due <= Instant::now()) {
-                lost |= matches!(ack(&actor, Some(&attached), queue, vec![delivery]).await, Told::Unknown);
+            let mut lost = !deliveries.is_empty() && !ack(&actor, Some(&attached), PLAIN, deliveries).await.is_known();
+            if let Some((_, delivery)) = late.pop_front_if(|(due, _)| *due <= Instant::now()) {
+                lost |= !ack(&actor, Some(&attached), PLAIN, vec![delivery]).await.is_known();
             }
             if lost || actor.dice.roll(100) < LEAVING {
+                break;
+            }
+        }
+        attached.close().await;
+    }
+}
+
+/// A consumer of the rich queue.
+pub async fn consume_rich(mut actor: Actor) {
+    let mut fates = Fates::default();
+    while let Some(attached) = actor.attach().await {
+        while actor.turn().await {
+            let Told::Done(received) = receive(&actor, &attached, RICH).await else { break };
+            for delivered in &received.deliveries {
+                fates.decide(&mut actor, delivery(delivered));
+            }
+            if !fates.settle(&mut actor, Some(&attached)).await || actor.dice.roll(100) < LEAVING {
                 break;
             }
         }
@@ -74,15 +92,22 @@ pub fn receive_request(room: &str, queue: u16, most: u32, wait: Duration, lease:
 
 /// What a receive's answer says.
 pub fn received(response: &ReceiveItemsResponse) -> (u64, Answer) {
-    let deliveries = response.deliveries.iter().map(|delivery| {
-        let id = delivery.id.unwrap_or_default();
-        Received {
-            delivery: Delivery { item: id.item, attempt: id.attempt },
-            value: Value::of_body(&delivery.body),
-            sent_revision: delivery.revision,
-        }
-    });
-    (response.revision, Answer::Received { deliveries: deliveries.collect() })
+    let deliveries = response.deliveries.iter().map(received_one).collect();
+    (response.revision, Answer::Received { deliveries })
+}
+
+/// What one delivery says.
+pub fn received_one(delivered: &Delivered) -> Received {
+    Received {
+        delivery: delivery(delivered),
+        value: Value::of_body(&delivered.body),
+        sent_revision: delivered.revision,
+    }
+}
+
+pub fn delivery(delivered: &Delivered) -> Delivery {
+    let DeliveryId { item, attempt } = delivered.id.unwrap_or_default();
+    Delivery { item, attempt }
 }
 
 /// Acknowledges by a session, or by a call with a request id.
@@ -92,31 +117,42 @@ pub async fn ack(
     queue: u16,
     deliveries: Vec<Delivery>,
 ) -> Told<AckDeliveriesResponse> {
-    let ids = deliveries.iter().map(|Delivery { item, attempt }| DeliveryId { item: *item, attempt: *attempt });
     let mut request = AckDeliveriesRequest {
         parent: queue_name(&actor.name, queue),
-        deliveries: ids.collect(),
+        deliveries: ids(&deliveries),
         ..Default::default()
     };
-    let call = Call::Ack { queue, deliveries };
+    let acked = |response: &AckDeliveriesResponse| settled(response.revision, response.results());
     match attached {
         Some(Attached { session, number }) => {
+            let call = Call::Ack { queue, deliveries };
             actor.ask(Some(*number), call, || session.ack_deliveries(request), acked).await
         }
         None => {
-            let first = request.deliveries.first().copied().unwrap_or_default();
-            request.request_id = format!("ack-{}-{}-{}", actor.number, first.item, first.attempt);
+            request.request_id = request_id(actor, "ack", &deliveries);
+            let call = Call::Ack { queue, deliveries };
             actor.ask(None, call, || actor.client.ack_deliveries(request), acked).await
         }
     }
 }
 
-fn acked(response: &AckDeliveriesResponse) -> (u64, Answer) {
-    let results = response.results().map(|result| match result {
+pub fn ids(deliveries: &[Delivery]) -> Vec<DeliveryId> {
+    deliveries.iter().map(|Delivery { item, attempt }| DeliveryId { item: *item, attempt: *attempt }).collect()
+}
+
+/// Of what a consumer says of some deliveries; it says the same of one delivery once.
+pub fn request_id(actor: &Actor, what: &str, deliveries: &[Delivery]) -> String {
+    let Delivery { item, attempt } = deliveries.first().copied().unwrap_or_default();
+    format!("{what}-{}-{item}-{attempt}", actor.number)
+}
+
+/// What the answer to an acknowledgement says, or to its like.
+pub fn settled(revision: u64, results: impl Iterator<Item = Acknowledged>) -> (u64, Answer) {
+    let results = results.map(|result| match result {
         Acknowledged::Acked => AckResult::Acked,
         Acknowledged::AlreadyAcked => AckResult::AlreadyAcked,
         Acknowledged::Stale => AckResult::Stale,
         Acknowledged::Unspecified => AckResult::Unspecified,
     });
-    (response.revision, Answer::Acked { results: results.collect() })
+    (revision, Answer::Acked { results: results.collect() })
 }

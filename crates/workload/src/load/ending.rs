@@ -1,9 +1,10 @@
 //! The quiet phase: all hosts are up and nobody writes any more, so everything is read back.
 //!
-//! First the queues are emptied, which is work like any other and is recorded as such. Then each room is read as a
-//! whole: its log, its documents by those who kept them open and by new readers, and what followers missed. A write whose
+//! First the queues are emptied, which is work like any other and is recorded as such, and their dead letters are looked
+//! at. Then each room is read as a whole: its log, its documents by those who kept them open and by new readers, and what followers missed. A write whose
 //! answer nobody waited for may still arrive meanwhile; the room's revision shows it, and the room is read once more.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,12 @@ use tokio::time::Instant;
 use super::actor::{Actor, pace};
 use super::consumer::{ack, receive_request, received};
 use super::listeners::Copy;
+use super::queues::{QUEUES, dead_letters};
 use super::recorder::Recorder;
 use super::reply::Told;
-use super::{DOCUMENTS, QUEUES, document_name, queue_name};
+use super::{DOCUMENTS, document_name, queue_name};
 use crate::dice::Dice;
-use crate::history::{Answer, Call, Delivery, DocumentCopy, Ending, Transcript};
+use crate::history::{Answer, Call, DeadLetter, Delivery, DocumentCopy, Ending, Transcript};
 use crate::news::described_text;
 use crate::patience::eventually;
 
@@ -44,22 +46,30 @@ pub async fn read(
     for (room, name) in recorder.rooms().into_iter().enumerate() {
         let name = format!("rooms/{name}");
         eventually("a room that serves", || async { revision(client, &name).await }).await?;
-        let left_in_queues = drain(client, recorder, room, &name).await.with_context(|| format!("drain {name}"))?;
+        let left_in_queues = drain(client, recorder, room, &name, 0..QUEUES).await;
+        let left_in_queues = left_in_queues.with_context(|| format!("drain {name}"))?;
+        let dead_letters = all_dead_letters(client, &name).await?;
         let transcripts: Vec<_> = transcripts.iter_mut().filter(|transcript| transcript.room == room).collect();
         let copies: Vec<_> = copies.iter_mut().filter(|copy| copy.room == room).collect();
         let ending = read_room(client, room, &name, transcripts, copies).await;
-        endings.push(Ending { left_in_queues, ..ending.with_context(|| format!("read {name} back"))? });
+        endings.push(Ending { left_in_queues, dead_letters, ..ending.with_context(|| format!("read {name} back"))? });
     }
     Ok((transcripts, endings))
 }
 
-async fn revision(client: &Client, room: &str) -> Result<u64> {
+pub async fn revision(client: &Client, room: &str) -> Result<u64> {
     let request = GetRoomRequest { name: room.to_owned(), ..Default::default() };
     Ok(client.get_room(request).await?.revision)
 }
 
-/// Takes everything out of a room's queues; returns what is left in each when the time is over.
-async fn drain(client: &Client, recorder: &Arc<Recorder>, room: usize, name: &str) -> Result<Vec<u64>> {
+/// Takes everything out of some of a room's queues; returns what is left in each when the time is over.
+pub async fn drain(
+    client: &Client,
+    recorder: &Arc<Recorder>,
+    room: usize,
+    name: &str,
+    queues: Range<u16>,
+) -> Result<Vec<u64>> {
     let (_running, stopped) = watch::channel(false);
     let number = recorder.next_actor();
     let actor = Actor {
@@ -73,7 +83,7 @@ async fn drain(client: &Client, recorder: &Arc<Recorder>, room: usize, name: &st
         pace: pace(WAIT),
     };
     let mut left = Vec::new();
-    for queue in 0..QUEUES {
+    for queue in queues {
         let until = Instant::now() + DRAIN_WITHIN;
         let mut size = size_of(client, name, queue).await?;
         while size > 0 && Instant::now() < until {
@@ -83,6 +93,14 @@ async fn drain(client: &Client, recorder: &Arc<Recorder>, room: usize, name: &st
         left.push(size);
     }
     Ok(left)
+}
+
+async fn all_dead_letters(client: &Client, room: &str) -> Result<Vec<DeadLetter>> {
+    let mut all = Vec::new();
+    for queue in 0..QUEUES {
+        all.extend(eventually("dead letters", || dead_letters(client, room, queue)).await?);
+    }
+    Ok(all)
 }
 
 async fn empty_once(actor: &Actor, queue: u16) {
@@ -139,7 +157,7 @@ async fn read_room(
         whole.complete(client, name).await.context("the whole log")?;
         ensure!(whole.breaks.is_empty(), "the log from its beginning: {:?}", whole.breaks);
         if revision(client, name).await? == before {
-            return Ok(Ending { revision: before, log: whole.heard, left_in_queues: Vec::new(), copies: read });
+            return Ok(Ending { revision: before, log: whole.heard, copies: read, ..Ending::default() });
         }
     }
     bail!("the room changed during each of {READINGS} readings although nobody writes")

@@ -6,7 +6,8 @@ use conclave_proto::v1::{
 };
 
 use super::actor::Actor;
-use super::{DOCUMENTS, QUEUES, document_name, queue_name};
+use super::queues::QUEUES;
+use super::{DOCUMENTS, document_name, queue_name};
 use crate::history::{Answer, Call, Values};
 use crate::news::described_text;
 

@@ -11,7 +11,9 @@ use conclave_types::Clock;
 
 use super::MAX_OPERATIONS;
 use crate::checks::Tally;
-use crate::history::{Call, Errand, ErrandCall, ErrandTold, Fault, History, Operation, Outcome};
+use crate::history::{
+    Call, Consumption, Errand, ErrandCall, ErrandTold, Fault, Handed, History, Operation, Outcome, QueueRules,
+};
 
 pub struct Recorder {
     clock: Arc<dyn Clock>,
@@ -26,13 +28,17 @@ pub struct Recorder {
 #[derive(Debug)]
 pub struct Open(usize);
 
+/// A consumer of streams.
+#[derive(Debug)]
+pub struct Consuming(usize);
+
 impl Recorder {
     /// The run begins now.
-    pub fn new(seed: u64, rooms: Vec<String>, clock: Arc<dyn Clock>) -> Recorder {
+    pub fn new(seed: u64, rooms: Vec<String>, queues: Vec<QueueRules>, clock: Arc<dyn Clock>) -> Recorder {
         Recorder {
             began: clock.monotonic(),
             clock,
-            history: Mutex::new(History::new(seed, rooms)),
+            history: Mutex::new(History { queues, ..History::new(seed, rooms) }),
             actors: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             sessions: AtomicU32::new(0),
@@ -80,6 +86,19 @@ impl Recorder {
         operation.outcome = outcome;
     }
 
+    /// A consumer is about to ask for streams.
+    pub fn consume(&self, consumer: u32, room: usize, queue: u16, lease: Duration) -> Consuming {
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        let mut history = self.lock();
+        history.consumptions.push(Consumption { consumer, room, queue, lease_ms, handed: Vec::new() });
+        Consuming(history.consumptions.len() - 1)
+    }
+
+    /// Notes what a consumer was handed.
+    pub fn hand(&self, consuming: &Consuming, handed: Handed) {
+        self.lock().consumptions[consuming.0].handed.push(handed);
+    }
+
     /// Notes that an errand is about to be run.
     pub fn set_out(&self, actor: u32, call: ErrandCall) -> Open {
         let told = ErrandTold::Unknown("no answer until the end".to_owned());
@@ -123,7 +142,7 @@ impl Recorder {
     /// The history so far; the recorder begins an empty one.
     pub(super) fn take(&self) -> History {
         let mut history = self.lock();
-        let empty = History::new(history.seed, history.rooms.clone());
+        let empty = History { queues: history.queues.clone(), ..History::new(history.seed, history.rooms.clone()) };
         std::mem::replace(&mut history, empty)
     }
 

@@ -16,6 +16,12 @@ pub enum Told<T> {
     Unknown,
 }
 
+impl<T> Told<T> {
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Told::Unknown)
+    }
+}
+
 /// In doubt it is unknown: an operation wrongly called refused would hide its own effect as somebody's phantom.
 pub fn outcome_of(error: &ClientError) -> Outcome {
     let named = error.reason.map_or_else(|| format!("{:?}", error.code), reason_name);

@@ -12,9 +12,10 @@ use super::messages::{
     FOLLOW, POST, RECEIVE_EPHEMERAL, SEND_EPHEMERAL, WATCH, ephemeral, follow, listen, message, post, watch,
 };
 use super::participants::{self, ATTACH, DETACH, LIST_PARTICIPANTS, WATCH_PARTICIPANTS};
+use super::queues::{CONSUME, call_of_gated, consume, gated as gated_queues, move_without_a_place};
 use super::{As, Call, call};
 use crate::expected::{needs, no_document};
-use crate::place::{DOCUMENT, Place, ROOM};
+use crate::place::{DOCUMENT, Place, QUEUE, ROOM};
 use crate::updates;
 
 const READ_ONLY: &str = "sync, not read-only";
@@ -40,6 +41,8 @@ pub fn without(scope: &str) -> Rights {
         "messaging.send" => rights.messaging.send = false,
         "messaging.read" => rights.messaging.read = false,
         "queues.list" => rights.queues.list = false,
+        "queues.send" => rights.queues.send = Queues::None,
+        "queues.receive" => rights.queues.receive = Queues::None,
         other => panic!("{other} is no scope of this table"),
     }
     rights
@@ -93,6 +96,26 @@ fn gated() -> Vec<(&'static str, Make)> {
         row("queues.list", "watch queues without the scope", WATCH, topic(Topic::Queues)),
         row("messaging.list", "watch who is there without the scope", WATCH, topic(Topic::Participants)),
     ]
+}
+
+/// Each method of queues without its scope, and with every right for another queue only.
+pub fn queues(place: &Place) -> Vec<Call> {
+    let bearer = |rights| format!("Bearer {}", place.token("guest", OpenRooms::All, rights).expect("a token is made"));
+    let others = || Queues::Only(["other".parse().expect("a queue")].into());
+    let of_another_queue =
+        Rights { queues: QueueRights { send: others(), receive: others(), list: false }, ..everything() };
+    let tokens = [bearer(Rights::default()), bearer(of_another_queue)];
+    let consuming = || call("consume without the scope", CONSUME, consume(QUEUE), needs("queues.receive"));
+    let mut all: Vec<Call> = Vec::new();
+    for row in gated_queues() {
+        let lacking = bearer(without(row.1));
+        let calls = tokens.iter().cloned().chain([lacking]);
+        all.extend(calls.map(|bearer| call_of_gated(row.clone()).by(As::Authorization(bearer))));
+    }
+    let lacking = bearer(without("queues.receive"));
+    all.extend(tokens.into_iter().chain([lacking]).map(|bearer| consuming().by(As::Authorization(bearer))));
+    all.push(move_without_a_place().by(As::Authorization(bearer(without("queues.send")))));
+    all
 }
 
 /// What edits needs a path that is not read-only.

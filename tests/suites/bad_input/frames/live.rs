@@ -144,7 +144,6 @@ pub fn subscriptions(place: &Place) -> Vec<Case> {
             invalid("subscription")
         }),
         to("a subscription to nothing", "", resource()),
-        to("a subscription to a queue", "rooms/here/queues/jobs", resource()),
         to("a subscription to a participant", "rooms/here/participants/admin", resource()),
         to("a subscription to what a room does not have", "rooms/here/weather", resource()),
         to("a subscription to documents", "rooms/here/documents", resource()),
@@ -269,7 +268,7 @@ pub fn scopes(place: &Place) -> Vec<Case> {
 
 const THERE_IS_NO_GRANT: &str = "rooms/here/documents/letters/a";
 
-fn subscribe_frame(subscription: u64, subscribe: Subscribe) -> Bytes {
+pub fn subscribe_frame(subscription: u64, subscribe: Subscribe) -> Bytes {
     let body = Some(Body::Subscribe(subscribe));
     ClientFrame { sequence: 1, subscription, body, ..Default::default() }.encode_to_vec().into()
 }

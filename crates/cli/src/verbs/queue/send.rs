@@ -44,7 +44,7 @@ fn items(send: SendArgs) -> Result<Vec<v1::NewItem>> {
         headers: send.headers.into_iter().collect(),
         priority: send.priority,
         delay: send.delay.map(TryInto::try_into).transpose()?,
-        deliver_at: send.at,
+        deliver_time: send.at,
         time_to_live: send.ttl.map(TryInto::try_into).transpose()?,
         group: send.group.unwrap_or_default(),
         ..Default::default()

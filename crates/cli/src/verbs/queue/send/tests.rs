@@ -22,7 +22,7 @@ fn each_item_has_its_body_and_what_all_have_in_common() {
     for item in &items {
         assert_eq!((item.priority, item.group.as_str(), &item.headers["a"]), (7, "g", &"b".to_owned()));
         assert_eq!(item.time_to_live, Some(prost_types::Duration { seconds: 1, nanos: 500_000_000 }));
-        assert_eq!((&item.delay, &item.deliver_at, item.message_id.as_str()), (&None, &None, ""));
+        assert_eq!((&item.delay, &item.deliver_time, item.message_id.as_str()), (&None, &None, ""));
     }
 }
 
