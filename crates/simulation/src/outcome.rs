@@ -37,7 +37,10 @@ impl std::fmt::Display for Expired {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Expired { leases, counted, overlaps, leader_changes, soonest_ms } = self;
         write!(f, "{leases} leases ended (queues count {counted}), {overlaps} overlaps, ")?;
-        write!(f, "{leader_changes} changes of leaders, next delivery {soonest_ms} ms after the end at the soonest")
+        write!(
+            f,
+            "{leader_changes} changes of leaders, next delivery {soonest_ms:+} ms from a lease's end at the soonest"
+        )
     }
 }
 
@@ -61,7 +64,8 @@ pub struct Expired {
     /// What was seen of two leases of one item at once.
     pub overlaps: u64,
     pub leader_changes: u64,
-    /// How long after the end of a lease the next delivery of its item was there at the soonest, in milliseconds.
+    /// How long after the end of a lease the next delivery of its item was there at the soonest, in milliseconds. Below
+    /// zero a lease ended early, as it may by a little when leaders change.
     pub soonest_ms: i64,
 }
 
