@@ -39,6 +39,7 @@ pub(crate) mod place;
 pub(crate) mod purge;
 pub(crate) mod send;
 pub(crate) mod settings;
+pub(crate) mod story;
 
 use conclave_types::{QueueName, Revision, RoomUid, Timestamp};
 
@@ -49,9 +50,10 @@ use crate::{Effect, Refusal, TableError};
 
 pub(crate) use header::QueueHeader;
 pub use header::QueueTotals;
-pub(crate) use item::{Acked, InFlight, Item, Past};
-pub use item::{DeadLetter, DeadReason, Failure, FailureKind};
+pub(crate) use item::{Acked, InFlight, Item};
 pub use settings::{Overflow, QueueSettings, QueueState, SettingsPatch};
+pub(crate) use story::Past;
+pub use story::{DeadLetter, DeadReason, Failure, FailureKind};
 
 /// Most queues of a room: a room's queues are listed in pages, and each costs a header. Queues of dead letters that are
 /// made for others do not count.
@@ -111,6 +113,16 @@ impl Queue {
             return Ok(Err(Refusal::QueueLimit));
         }
         Ok(Ok(Queue::begin(state, room, name, queues)))
+    }
+
+    /// As the one or the other, for a command that says whether a missing queue is made.
+    pub fn find_for(
+        state: &mut State<'_>,
+        room: RoomUid,
+        name: &QueueName,
+        create: bool,
+    ) -> Result<Result<Queue, Refusal>, TableError> {
+        if create { Queue::find_or_begin(state, room, name) } else { Queue::find(state, room, name) }
     }
 
     /// Begins a queue that is not there, in a room that has so many.

@@ -30,7 +30,7 @@ pub(crate) fn ack(
     };
     let Judged { results, current } = judged;
     if current.is_empty() {
-        let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
+        let revision = state.revision(room)?;
         return Ok(Outcome::Settled { results, revision });
     }
     let mut consumers: BTreeMap<String, u64> = BTreeMap::new();

@@ -34,7 +34,7 @@ pub(crate) fn cancel(
         });
     }
     let revision = match cancelled {
-        0 => state.room(room)?.map(|header| header.revision).unwrap_or_default(),
+        0 => state.revision(room)?,
         _ => {
             queue.header.totals.removed += cancelled;
             queue.store(state)?

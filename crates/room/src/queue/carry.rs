@@ -1,8 +1,10 @@
 //! Moves ready items to another queue, and dead letters back to where they died. Bodies move with them, in one commit.
+//!
+//! A queue takes them as it takes a send: one that is closed or full refuses them all.
 
 use conclave_types::{QueueName, Revision, RoomUid};
 
-use super::{Item, Queue};
+use super::{Item, Queue, QueueState};
 use crate::state::State;
 use crate::{Outcome, Refusal, TableError};
 
@@ -27,7 +29,7 @@ pub(crate) fn carry(
     };
     let carried = choose(state, &source, to, max_items as usize)?;
     if carried.is_empty() {
-        let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
+        let revision = state.revision(room)?;
         return Ok(Outcome::ItemsMoved { moved: 0, left: source.header.ready(), revision });
     }
     let revision = state.next_revision(room)?;
@@ -38,6 +40,12 @@ pub(crate) fn carry(
             Ok(queue) => queue,
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
+        if target.header.settings.state == QueueState::Closed {
+            return Ok(Outcome::Refused(Refusal::QueueClosed));
+        }
+        if !target.make_room(state, 1, item.item.len() as u64)? {
+            return Ok(Outcome::Refused(Refusal::QueueFull));
+        }
         source.leave(state, number, &item)?;
         source.remove(state, number, &item)?;
         target.take_over(state, item, revision)?;

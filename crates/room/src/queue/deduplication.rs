@@ -3,13 +3,13 @@
 use conclave_types::Timestamp;
 
 use super::Queue;
-use super::expire::{first_look, next_look};
+use super::expire::{first_look, over_by_now};
 use super::item::SentMessage;
 use crate::advance::Budget;
 use crate::codec::Record;
 use crate::keys::QueueTimer;
 use crate::state::{State, load};
-use crate::{TableError, TableReads, Tables};
+use crate::{TableError, Tables};
 
 impl Queue {
     /// The item that a message became, if it is remembered.
@@ -43,21 +43,12 @@ impl Queue {
         deadline: Timestamp,
         budget: &mut Budget,
     ) -> Result<(), TableError> {
-        let range = state.keys.forget_messages(self.room, self.number, first_look(deadline));
-        let (clock, mut forgotten, mut next) = (state.clock(), Vec::new(), None);
-        for pair in state.overlay.scan(&range.start, &range.end) {
-            let (key, _) = pair?;
-            let (forget_at, message) = state.keys.parse_forget_message(&key)?;
-            if forget_at > clock || forgotten.len() >= budget.left() {
-                next = Some(next_look(forget_at, clock));
-                break;
-            }
-            forgotten.push((key, state.keys.sent_message(self.room, self.number, &message)));
-        }
-        budget.spend(forgotten.len());
-        for (key, message) in forgotten {
+        let (keys, range) = (state.keys, state.keys.forget_messages(self.room, self.number, first_look(deadline)));
+        let (over, next) = over_by_now(state, &range, |key| Ok(keys.parse_forget_message(key)?.0), budget)?;
+        for (key, _) in over {
+            let (_, message) = keys.parse_forget_message(&key)?;
             state.overlay.delete(key.into());
-            state.overlay.delete(message);
+            state.overlay.delete(keys.sent_message(self.room, self.number, &message));
         }
         if let Some(at) = next {
             self.watch(state, QueueTimer::Deduplication, at);

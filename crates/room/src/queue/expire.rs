@@ -1,5 +1,8 @@
 //! What time does to a queue: leases end, delays and lives are over, acknowledgements and messages are forgotten.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use conclave_types::limits::ACKED_MEMORY_MS;
 use conclave_types::{Revision, RoomUid, Timestamp};
 
@@ -17,8 +20,29 @@ use crate::{TableError, TableReads, Tables};
 const SPACING_MS: u64 = 20;
 
 /// When to look at an index of time again whose head stands at `head`.
-pub(crate) fn next_look(head: Timestamp, clock: Timestamp) -> Timestamp {
+fn next_look(head: Timestamp, clock: Timestamp) -> Timestamp {
     if head <= clock { head } else { head.max(clock.plus_ms(SPACING_MS)) }
+}
+
+/// What of an index of time is over, earliest first, as far as the budget goes; and when to look at it again.
+pub(crate) fn over_by_now(
+    state: &State<'_>,
+    range: &Range<Vec<u8>>,
+    time_of: impl Fn(&[u8]) -> Result<Timestamp, TableError>,
+    budget: &mut Budget,
+) -> Result<(Vec<(Bytes, Bytes)>, Option<Timestamp>), TableError> {
+    let (clock, mut over, mut next) = (state.clock(), Vec::new(), None);
+    for pair in state.overlay.scan(&range.start, &range.end) {
+        let (key, value) = pair?;
+        let time = time_of(&key)?;
+        if time > clock || over.len() >= budget.left() {
+            next = Some(next_look(time, clock));
+            break;
+        }
+        over.push((key, value));
+    }
+    budget.spend(over.len());
+    Ok((over, next))
 }
 
 /// Where the index of time begins to be read when its entry fires: its head was not looked at before.
@@ -120,19 +144,10 @@ impl Queue {
         budget: &mut Budget,
     ) -> Result<bool, TableError> {
         let range = state.keys.delayed_from(self.room, self.number, first_look(deadline));
-        let (clock, mut over, mut next) = (state.clock(), Vec::new(), None);
-        for pair in state.overlay.scan(&range.start, &range.end) {
-            let (key, value) = pair?;
-            let (due, item) = Keys::parse_time_and_item(&key)?;
-            if due > clock || over.len() >= budget.left() {
-                next = Some(next_look(due, clock));
-                break;
-            }
-            over.push((key, item, Past::decode(value)?));
-        }
-        budget.spend(over.len());
+        let (over, next) = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
         let is_seen = !over.is_empty();
-        for (key, item, past) in over {
+        for (key, value) in over {
+            let (item, past) = (Keys::parse_item(&key)?, Past::decode(value)?);
             state.overlay.delete(key.into());
             state.overlay.delete(state.keys.delayed_until(self.room, self.number, item));
             self.header.remove_delayed()?;
@@ -153,19 +168,10 @@ impl Queue {
         budget: &mut Budget,
     ) -> Result<bool, TableError> {
         let range = state.keys.expiries_from(self.room, self.number, first_look(deadline));
-        let (clock, mut over, mut next) = (state.clock(), Vec::new(), None);
-        for pair in state.overlay.scan(&range.start, &range.end) {
-            let (key, _) = pair?;
-            let (expires, item) = Keys::parse_time_and_item(&key)?;
-            if expires > clock || over.len() >= budget.left() {
-                next = Some(next_look(expires, clock));
-                break;
-            }
-            over.push((key, item));
-        }
-        budget.spend(over.len());
+        let (over, next) = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
         let mut expired = 0;
-        for (key, number) in over {
+        for (key, _) in over {
+            let number = Keys::parse_item(&key)?;
             let item = self.item(state, number)?;
             match self.leave(state, number, &item)? {
                 // Its receiver has it; whoever gives it back finds that its life is over.

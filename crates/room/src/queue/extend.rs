@@ -33,6 +33,6 @@ pub(crate) fn extend(
         queue.watch(state, QueueTimer::Leases, extended.ends());
     }
     queue.store_unseen(state);
-    let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
+    let revision = state.revision(room)?;
     Ok(Outcome::Settled { results, revision })
 }

@@ -30,7 +30,7 @@ impl GiveBack {
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         if current.is_empty() {
-            let revision = state.room(self.room)?.map(|header| header.revision).unwrap_or_default();
+            let revision = state.revision(self.room)?;
             return Ok(Outcome::Settled { results, revision });
         }
         let revision = state.next_revision(self.room)?;

@@ -40,12 +40,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub fn apply(self, state: &mut State<'_>) -> Result<Outcome, TableError> {
-        let found = if self.create {
-            Queue::find_or_begin(state, self.room, &self.queue)?
-        } else {
-            Queue::find(state, self.room, &self.queue)?
-        };
-        let queue = match found {
+        let queue = match Queue::find_for(state, self.room, &self.queue, self.create)? {
             Ok(queue) => queue,
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
@@ -90,7 +85,7 @@ impl Lease {
 
     /// The reply of a lease that participants cannot see: the room's revision stays.
     fn unchanged(&self, state: &mut State<'_>, deliveries: Vec<DeliveredItem>) -> Result<Outcome, TableError> {
-        let revision = state.room(self.room)?.map(|header| header.revision).unwrap_or_default();
+        let revision = state.revision(self.room)?;
         Ok(Outcome::Leased { deliveries, revision })
     }
 

@@ -39,7 +39,7 @@ pub(crate) fn purge(
     }
     let left = queue.header.items() - queue.header.leased;
     let revision = match purged {
-        0 => state.room(room)?.map(|header| header.revision).unwrap_or_default(),
+        0 => state.revision(room)?,
         _ => {
             queue.header.totals.removed += purged;
             queue.store(state)?

@@ -25,12 +25,7 @@ pub(crate) struct NewItems {
 impl NewItems {
     pub fn apply(self, state: &mut State<'_>) -> Result<Outcome, TableError> {
         state.act_as(&self.sender);
-        let found = if self.create {
-            Queue::find_or_begin(state, self.room, &self.queue)?
-        } else {
-            Queue::find(state, self.room, &self.queue)?
-        };
-        let mut queue = match found {
+        let mut queue = match Queue::find_for(state, self.room, &self.queue, self.create)? {
             Ok(queue) => queue,
             Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
@@ -42,7 +37,7 @@ impl NewItems {
         let (duplicates, first_of_before) = recognise(state, &queue, &options)?;
         queue.header.totals.duplicates += duplicates.len() as u64;
         if !duplicates.is_empty() && duplicates.len() == items.len() {
-            let revision = state.room(room)?.map(|header| header.revision).unwrap_or_default();
+            let revision = state.revision(room)?;
             queue.store_unseen(state);
             return Ok(Outcome::Sent { first_item: first_of_before, revision, duplicates });
         }
@@ -52,7 +47,7 @@ impl NewItems {
             count += 1;
             bytes += item.len() as u64;
         }
-        if !make_room(state, &mut queue, count, bytes)? {
+        if !queue.make_room(state, count, bytes)? {
             return Ok(Outcome::Refused(Refusal::QueueFull));
         }
 
@@ -114,26 +109,28 @@ fn recognise(
     Ok((duplicates, first))
 }
 
-/// Whether so much more fits, after what the queue does to make room.
-fn make_room(state: &mut State<'_>, queue: &mut Queue, count: u64, bytes: u64) -> Result<bool, TableError> {
-    let settings = &queue.header.settings;
-    let (max_items, max_bytes) = (settings.max_items, settings.max_bytes);
-    let fits = |queue: &Queue| {
-        queue.header.items().saturating_add(count) <= max_items
-            && (max_bytes == 0 || queue.header.bytes.saturating_add(bytes) <= max_bytes)
-    };
-    if settings.overflow == Overflow::Reject {
-        return Ok(fits(queue));
-    }
-    for _ in 0..MAX_DROPS {
-        if fits(queue) {
-            return Ok(true);
+impl Queue {
+    /// Whether so much more fits, after what the queue does to make room.
+    pub fn make_room(&mut self, state: &mut State<'_>, count: u64, bytes: u64) -> Result<bool, TableError> {
+        let settings = &self.header.settings;
+        let (max_items, max_bytes) = (settings.max_items, settings.max_bytes);
+        let fits = |queue: &Queue| {
+            queue.header.items().saturating_add(count) <= max_items
+                && (max_bytes == 0 || queue.header.bytes.saturating_add(bytes) <= max_bytes)
+        };
+        if settings.overflow == Overflow::Reject {
+            return Ok(fits(self));
         }
-        let Some(spot) = queue.oldest_of_the_lowest(state)? else { return Ok(false) };
-        let item = queue.item_at(state, &spot)?;
-        queue.take_ready(state, &spot)?;
-        queue.remove(state, spot.number, &item)?;
-        queue.header.totals.dropped += 1;
+        for _ in 0..MAX_DROPS {
+            if fits(self) {
+                return Ok(true);
+            }
+            let Some(spot) = self.oldest_of_the_lowest(state)? else { return Ok(false) };
+            let item = self.item_at(state, &spot)?;
+            self.take_ready(state, &spot)?;
+            self.remove(state, spot.number, &item)?;
+            self.header.totals.dropped += 1;
+        }
+        Ok(fits(self))
     }
-    Ok(fits(queue))
 }

@@ -24,6 +24,11 @@ impl State<'_> {
         self.rooms.get(&room, || load(overlay, &keys.room_header(room))).map(Option::<&_>::copied)
     }
 
+    /// The room's present revision, for a command that participants cannot see.
+    pub fn revision(&mut self, room: RoomUid) -> Result<Revision, TableError> {
+        Ok(self.room(room)?.map(|header| header.revision).unwrap_or_default())
+    }
+
     pub fn set_room(&mut self, room: RoomUid, header: Option<RoomHeader>) {
         self.rooms.set(room, header);
     }

@@ -9,7 +9,8 @@ use conclave_types::{RoomUid, Timestamp};
 
 use crate::codec::Record;
 use crate::keys::{Keys, QueueNumber, QueueTimer, Tag};
-use crate::queue::item::{ConsumerRecord, DelayedUntil, ItemGroup, MAX_FAILURES, SentMessage};
+use crate::queue::item::{ConsumerRecord, DelayedUntil, ItemGroup, SentMessage};
+use crate::queue::story::MAX_FAILURES;
 use crate::queue::{Acked, InFlight, Item, Past, QueueHeader};
 
 /// How late a queue may look at what its time has come.

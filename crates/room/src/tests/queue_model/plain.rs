@@ -3,7 +3,8 @@
 //! What happens when is exact but for time: nobody is promised the millisecond, so what time did is taken over from the
 //! shard ([`Plain::follow`]), after a look at whether it may be so.
 
-use std::cmp::Reverse;
+mod queue;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -13,36 +14,13 @@ use super::super::harness::MINUTE;
 use crate::read::{ItemPlace, ItemView};
 use crate::{
     CancelResult, DeadLetter, DeadReason, DeliveryResult, Failure, FailureKind, ItemOptions, NotBefore, Outcome,
-    Overflow, QueueSettings, QueueState, QueueTotals, Refusal, SettingsPatch,
+    QueueSettings, QueueState, Refusal, SettingsPatch,
 };
+
+pub use queue::{Item, Place, Queue};
 
 /// How late a queue may look at what its time has come.
 const SPACING_MS: u64 = 20;
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Place {
-    Ready,
-    /// Another of its group is before it.
-    Behind,
-    Delayed(u64),
-    Leased {
-        deadline: u64,
-        consumer: String,
-        receiver: u64,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub struct Item {
-    pub body: Bytes,
-    pub priority: u8,
-    pub group: Option<Bytes>,
-    pub expires: Option<u64>,
-    pub dead: Option<DeadLetter>,
-    pub place: Place,
-    pub attempts: u32,
-    pub failures: Vec<Failure>,
-}
 
 /// The end of an item. Each has one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,18 +31,6 @@ pub enum Fate {
     Dropped,
     Cancelled,
     Purged,
-}
-
-#[derive(Debug, Clone, Default)]
-pub struct Queue {
-    pub settings: QueueSettings,
-    pub items: BTreeMap<u64, Item>,
-    pub last: u64,
-    /// Attempt and time.
-    pub acked: BTreeMap<u64, (u32, u64)>,
-    /// Item, and until when the message is known.
-    messages: BTreeMap<Bytes, (u64, u64)>,
-    pub totals: QueueTotals,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -94,137 +60,6 @@ pub enum How {
     Extend(u64),
 }
 
-impl Item {
-    fn is_over(&self, now: u64) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
-    }
-
-    /// A view of it must say this.
-    pub fn check(&self, number: u64, view: &ItemView) {
-        let (mut due, mut held) = (None, None);
-        let place = match &self.place {
-            Place::Ready => ItemPlace::Ready,
-            Place::Behind => ItemPlace::Grouped,
-            Place::Delayed(at) => {
-                due = Some(Timestamp(*at));
-                ItemPlace::Delayed
-            }
-            Place::Leased { deadline, consumer, .. } => {
-                held = Some((consumer.clone(), Timestamp(*deadline)));
-                ItemPlace::InFlight
-            }
-        };
-        assert_eq!((view.number, view.place, view.due, &view.held), (number, place, due, &held));
-        assert_eq!((&view.item, view.priority, view.attempts), (&self.body, self.priority, self.attempts));
-        assert_eq!((&view.group, view.expires, &view.dead), (&self.group, self.expires.map(Timestamp), &self.dead));
-    }
-}
-
-impl Queue {
-    /// Ready items in the order of delivery.
-    pub fn order(&self) -> Vec<u64> {
-        let ready = self.items.iter().filter(|(_, item)| item.place == Place::Ready);
-        let mut order: Vec<_> = ready.map(|(number, item)| (Reverse(item.priority), *number)).collect();
-        order.sort();
-        order.into_iter().map(|(_, number)| number).collect()
-    }
-
-    /// Items in flight, each with its consumer.
-    fn leased(&self) -> impl Iterator<Item = (&u64, &Item, &str)> {
-        self.items.iter().filter_map(|(number, item)| match &item.place {
-            Place::Leased { consumer, .. } => Some((number, item, &consumer[..])),
-            _ => None,
-        })
-    }
-
-    pub fn waiting(&self) -> u64 {
-        (self.items.len() - self.leased().count()) as u64
-    }
-
-    /// What is out, as it was delivered.
-    pub fn deliveries(&self) -> Vec<(u64, u32)> {
-        self.leased().map(|(number, item, _)| (*number, item.attempts)).collect()
-    }
-
-    /// When leases, delays, lives and messages end, from now on.
-    pub fn ends(&self, now: u64) -> Vec<u64> {
-        let of_place = self.items.values().filter_map(|item| match item.place {
-            Place::Leased { deadline, .. } => Some(deadline),
-            Place::Delayed(due) => Some(due),
-            Place::Ready | Place::Behind => None,
-        });
-        let lives = self.items.values().filter_map(|item| item.expires);
-        let all = of_place.chain(lives).chain(self.messages.values().map(|(_, until)| *until));
-        all.filter(|end| *end >= now).collect()
-    }
-
-    /// Whether this consumer could be given something.
-    pub fn may_receive(&self, consumer: &str) -> bool {
-        let bound = self.settings.max_in_flight_per_consumer as usize;
-        self.settings.state == QueueState::Active
-            && !self.order().is_empty()
-            && self.leased().count() < self.settings.max_in_flight as usize
-            && (bound == 0 || self.leased().filter(|(_, _, by)| *by == consumer).count() < bound)
-    }
-
-    /// The first of each group is not behind anybody.
-    fn pass_turns(&mut self) {
-        let mut seen = BTreeSet::new();
-        for item in self.items.values_mut() {
-            if let Some(group) = &item.group
-                && seen.insert(group.clone())
-                && item.place == Place::Behind
-            {
-                item.place = Place::Ready;
-            }
-        }
-    }
-
-    fn remove(&mut self, number: u64) -> Item {
-        let item = self.items.remove(&number).unwrap();
-        self.pass_turns();
-        item
-    }
-
-    fn add(&mut self, mut item: Item) {
-        if item.group.is_some() && self.items.values().any(|other| other.group == item.group) {
-            item.place = Place::Behind;
-        }
-        self.last += 1;
-        self.totals.sent += 1;
-        self.items.insert(self.last, item);
-    }
-
-    fn backoff(&self, attempts: u32) -> u64 {
-        let mut wait = self.settings.backoff_ms;
-        for _ in 1..attempts {
-            wait = (wait * 2).min(self.settings.max_backoff_ms);
-        }
-        wait
-    }
-
-    fn judge(&self, now: u64, delivery: (u64, u32)) -> Option<DeliveryResult> {
-        let (number, attempt) = delivery;
-        if number == 0 || number > self.last || attempt == 0 {
-            return None;
-        }
-        if let Some(item) = self.items.get(&number) {
-            return match &item.place {
-                _ if attempt > item.attempts => None,
-                Place::Leased { deadline, .. } if attempt == item.attempts && now <= *deadline => {
-                    Some(DeliveryResult::Done)
-                }
-                _ => Some(DeliveryResult::Stale),
-            };
-        }
-        match self.acked.get(&number) {
-            Some((acked, _)) if attempt > *acked => None,
-            Some((acked, _)) if attempt == *acked => Some(DeliveryResult::AlreadyDone),
-            _ => Some(DeliveryResult::Stale),
-        }
-    }
-}
-
 impl Plain {
     fn next_revision(&mut self, is_seen: bool) -> Revision {
         self.revision += u64::from(is_seen);
@@ -238,7 +73,7 @@ impl Plain {
     pub fn send(&mut self, name: &str, items: &[(Bytes, ItemOptions)]) -> Outcome {
         let (now, is_new) = (self.now, !self.queues.contains_key(name));
         let queue = self.queues.entry(name.to_owned()).or_default();
-        let QueueSettings { state, deduplication_window_ms: window, max_items, overflow, .. } = queue.settings.clone();
+        let QueueSettings { state, deduplication_window_ms: window, .. } = queue.settings.clone();
         if state == QueueState::Closed {
             return Outcome::Refused(Refusal::QueueClosed);
         }
@@ -255,20 +90,10 @@ impl Plain {
             let first_item = queue.messages[items[0].1.message_id.as_ref().unwrap()].0;
             return Outcome::Sent { first_item, revision: Revision(self.revision), duplicates };
         }
-        let too_many = (queue.items.len() + fresh).saturating_sub(max_items as usize);
-        let mut victims = queue.clone();
-        let mut dropped = Vec::new();
-        for _ in 0..too_many {
-            let ready = victims.items.iter().filter(|(_, item)| item.place == Place::Ready);
-            let lowest = ready.min_by_key(|(number, item)| (item.priority, **number)).map(|(number, _)| *number);
-            match lowest.filter(|_| overflow == Overflow::DropOldest) {
-                Some(number) => dropped.push(victims.remove(number).body),
-                None => return Outcome::Refused(Refusal::QueueFull),
-            }
-        }
+        let mut roomy = queue.clone();
+        let Some(dropped) = roomy.make_room(fresh) else { return Outcome::Refused(Refusal::QueueFull) };
         assert!(!is_new || dropped.is_empty());
-        *queue = victims;
-        queue.totals.dropped += dropped.len() as u64;
+        *queue = roomy;
         queue.totals.duplicates += duplicates.len() as u64;
         let first_item = queue.last + 1;
         for (index, (body, options)) in (0..).zip(items) {
@@ -476,7 +301,8 @@ impl Plain {
         if to == Some(from) {
             return Outcome::Refused(Refusal::SameQueue);
         }
-        let Some(source) = self.queues.get_mut(from) else { return Outcome::Refused(Refusal::QueueNotFound) };
+        let mut queues = self.queues.clone();
+        let Some(source) = queues.get_mut(from) else { return Outcome::Refused(Refusal::QueueNotFound) };
         let mut carried = Vec::new();
         for number in source.order() {
             if carried.len() >= most as usize {
@@ -489,7 +315,7 @@ impl Plain {
         }
         source.totals.removed += carried.len() as u64;
         let left = source.order().len() as u64;
-        let moved = carried.len() as u64;
+        let (moved, mut dropped) = (carried.len() as u64, Vec::new());
         for (target, item) in carried {
             let (group, expires) = match item.dead {
                 Some(dead) => (dead.group, None),
@@ -497,8 +323,16 @@ impl Plain {
             };
             let item =
                 Item { group, expires, dead: None, place: Place::Ready, attempts: 0, failures: Vec::new(), ..item };
-            self.queues.entry(target).or_default().add(item);
+            let target = queues.entry(target).or_default();
+            if target.settings.state == QueueState::Closed {
+                return Outcome::Refused(Refusal::QueueClosed);
+            }
+            let Some(gone) = target.make_room(1) else { return Outcome::Refused(Refusal::QueueFull) };
+            dropped.extend(gone);
+            target.add(item);
         }
+        self.queues = queues;
+        dropped.into_iter().for_each(|body| self.meets(body, Fate::Dropped));
         Outcome::ItemsMoved { moved, left, revision: self.next_revision(moved > 0) }
     }
 

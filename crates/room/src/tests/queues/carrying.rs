@@ -2,7 +2,9 @@ use conclave_types::Revision;
 
 use super::super::audit::audit;
 use super::super::harness::*;
-use crate::{CancelResult, ItemOptions, NotBefore, Operation, Outcome, Receiver, Refusal, SettingsPatch};
+use crate::{
+    CancelResult, ItemOptions, NotBefore, Operation, Outcome, Overflow, QueueState, Receiver, Refusal, SettingsPatch,
+};
 
 use CancelResult::{Cancelled, Gone, InFlight};
 
@@ -95,6 +97,34 @@ fn items_do_not_move_to_where_they_are() {
     shard.run(send(&["a"]));
     assert_eq!(shard.run(move_items(Some("jobs"), 9)), Outcome::Refused(Refusal::SameQueue));
     assert_eq!(shard.run(on("none", move_items(Some("none"), 9))), Outcome::Refused(Refusal::SameQueue));
+}
+
+#[test]
+fn a_queue_takes_what_is_moved_as_it_takes_a_send() {
+    let mut shard = Shard::with_room();
+    let two = SettingsPatch { max_items: Some(2), ..SettingsPatch::default() };
+    shard.run(on("other", make(two)));
+    shard.run(on("other", send(&["before"])));
+    shard.run(send(&["a", "b"]));
+    let before = shard.tables.dump();
+    assert_eq!(shard.run(move_items(Some("other"), 2)), Outcome::Refused(Refusal::QueueFull));
+    assert_eq!(shard.tables.dump(), before, "all or none");
+
+    let closed = SettingsPatch { state: Some(QueueState::Closed), ..SettingsPatch::default() };
+    shard.run(on("other", configure(closed)));
+    assert_eq!(shard.run(move_items(Some("other"), 1)), Outcome::Refused(Refusal::QueueClosed));
+
+    let drops = SettingsPatch {
+        state: Some(QueueState::Active),
+        overflow: Some(Overflow::DropOldest),
+        ..SettingsPatch::default()
+    };
+    shard.run(on("other", configure(drops)));
+    let outcome = shard.run(move_items(Some("other"), 2));
+    assert!(matches!(outcome, Outcome::ItemsMoved { moved: 2, left: 0, .. }), "{outcome:?}");
+    let other = shard.view("other");
+    assert_eq!((other.ready, other.totals.dropped), (2, 1));
+    audit(&shard.tables);
 }
 
 #[test]
