@@ -3,6 +3,7 @@
 mod errors;
 mod keeper;
 mod status;
+mod ticking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use errors::{BarrierError, InitializeError, LocalWriteError, MembershipError, ProposeError, TransferError};
 pub(crate) use keeper::Keeper;
 pub use status::{GroupStatus, LeaderTerm, Leadership};
+pub(crate) use ticking::Heard;
 
 use crate::apply::Applier;
 use crate::apply_lane::ApplyLane;
@@ -51,6 +53,7 @@ pub(crate) struct Replica {
     /// One permit for each proposal that may wait for its reply.
     pub(crate) proposals: Semaphore,
     pub(crate) appends: Semaphore,
+    pub(crate) heard: Arc<Heard>,
     /// Leadership is being handed over: new proposals are refused, so that a follower can catch up to the end.
     pub(crate) handing_over: AtomicBool,
     pub(crate) running: Mutex<Option<Running>>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conclave_proto::internal::v1 as proto;
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::AppendEntriesResponse;
 use prost::Message;
 
 use crate::group::Replica;
@@ -68,6 +69,10 @@ impl Replica {
             false => Some(self.appends.try_acquire().map_err(|_| PeerError::Busy)?),
         };
         let response = self.raft.append_entries(request).await.map_err(stopped)?;
+        // Who is refused leads nobody here, and must not keep this replica from electing another.
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.heard.leader();
+        }
         Ok(encode(wire::append_response_to_wire(response)))
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::apply::{Applier, Opened};
 use crate::apply_lane::ApplyLane;
-use crate::group::{Keeper, Replica, Running};
+use crate::group::{Heard, Keeper, Replica, Running};
 use crate::group_log::GroupLog;
 use crate::handler::Handler;
 use crate::limits::{MAX_APPENDS_IN_WORK, MAX_SNAPSHOT_SENDS};
@@ -117,9 +117,12 @@ impl RaftNode {
         let (leadership, watched_leadership) = watch::channel(Leadership::Follower { term: 0, leader: None });
         let (leading, watched_leading) = watch::channel(None);
         let scrub = LogScrub::new(log.clone(), shared.scrub_turn.clone(), shared.options.scrub_bytes_per_second);
+        let heard = Arc::new(Heard::default());
         let keeper = Keeper {
+            group,
             replica,
             raft: raft.clone(),
+            heard: heard.clone(),
             log,
             scrub,
             options: shared.options.clone(),
@@ -140,6 +143,7 @@ impl RaftNode {
             leading: watched_leading,
             proposals: Semaphore::new(shared.options.core_queue as usize),
             appends: Semaphore::new(MAX_APPENDS_IN_WORK),
+            heard,
             handing_over: AtomicBool::new(false),
             running: Mutex::new(Some(Running { keeper, stop_keeper, applier_gone: gone })),
         });

@@ -114,9 +114,9 @@ impl RaftOptions {
             api_channel_size: Some(self.core_queue),
             notification_channel_size: Some(self.core_queue),
             state_machine_channel_size: Some(self.apply_queue),
-            // The keeper decides by bytes and entries.
+            // The keeper decides by bytes and entries when there is one, and what goes after it.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.keep_log_entries,
+            max_in_snapshot_log_to_keep: u64::MAX,
             replication_lag_threshold: self.caught_up_entries,
             install_snapshot_timeout: millis(self.snapshot_timeout),
             enable_pre_vote: Some(true),

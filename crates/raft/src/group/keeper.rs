@@ -1,5 +1,5 @@
-//! Watches over one replica: says who leads, keeps the log short, reads it once after a start, and stops the replica when
-//! the store below it is damaged.
+//! Watches over one replica: says who leads, has a leader's heartbeats sent, keeps the log short, reads it once after a
+//! start, and stops the replica when the store below it is damaged.
 //!
 //! A leader whose majority has been silent for longer than its followers would wait before they elect another counts as
 //! deposed here, though openraft keeps it until it hears of its successor: what waits for it must be told.
@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use conclave_faults::{Bug, planted};
 use conclave_storage::EngineError;
-use conclave_types::ReplicaId;
+use conclave_types::{GroupId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{Instant as _, ServerState};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until};
 
+use super::ticking::{Clock, Heard};
 use super::{LeaderTerm, Leadership, OpenraftHandle};
 use crate::RaftOptions;
 use crate::apply::ApplyProgress;
@@ -26,9 +27,14 @@ use crate::types::Raft;
 /// How often a replica looks whether the store is damaged. What it is asked, or asks, is refused from the first moment.
 const DAMAGE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Groups open at the same moment; their heartbeats are spread over one interval in so many steps.
+const HEARTBEAT_PHASES: u32 = 64;
+
 pub(crate) struct Keeper {
+    pub(crate) group: GroupId,
     pub(crate) replica: ReplicaId,
     pub(crate) raft: OpenraftHandle,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) log: Arc<GroupLog>,
     pub(crate) scrub: LogScrub,
     pub(crate) options: RaftOptions,
@@ -52,8 +58,10 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let mut server = self.raft.server_metrics();
         let mut compacted = self.raft.watch_snapshot_progress();
-        let mut tick = interval(self.options.heartbeat_interval);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = self.options.heartbeat_interval;
+        let phase = u32::from(self.group.0) % HEARTBEAT_PHASES;
+        let mut heartbeat = interval_at(Instant::now() + every * phase / HEARTBEAT_PHASES, every);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(DAMAGE_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -64,6 +72,7 @@ impl Keeper {
             let metrics = server.borrow_watched().clone();
             self.publish(&metrics);
             self.compact_if_due().await;
+            let rests_until = self.set_clock(&metrics);
             tokio::select! {
                 changed = server.changed() => if changed.is_err() { break },
                 changed = self.applied.changed() => if changed.is_err() { break },
@@ -76,7 +85,12 @@ impl Keeper {
                 () = self.scrub.due(), if !self.scrub.is_done() => self.scrub().await,
                 // Nothing else would wake the keeper of a follower that is left alone.
                 _ = look.tick() => {}
-                _ = tick.tick(), if self.state.led_since.is_some() => {}
+                // Asked for is not sent: a follower that just had an append, or a majority that is gone, gets none. Fails
+                // only when the core has ended, which ends this loop too.
+                _ = heartbeat.tick(), if self.state.led_since.is_some() => {
+                    let _ = self.raft.trigger().heartbeat().await;
+                }
+                () = sleep_until(rests_until.unwrap_or_else(Instant::now)), if rests_until.is_some() => {}
                 _ = &mut stop => break,
             }
         }
@@ -86,6 +100,16 @@ impl Keeper {
             && *fatal != openraft::errors::Fatal::Stopped
         {
             tracing::error!(group = self.log.group.0, replica = self.replica.0, %fatal, "the replica has stopped");
+        }
+    }
+
+    /// Lets openraft's clock run only if something may be due. Returns when to decide again.
+    fn set_clock(&self, metrics: &RaftServerMetrics<Raft>) -> Option<Instant> {
+        let clock = Clock::of(metrics.state, &self.heard, self.options.election_timeout_max, Instant::now());
+        self.raft.runtime_config().tick(clock == Clock::Runs);
+        match clock {
+            Clock::RestsUntil(until) => Some(until),
+            Clock::Runs | Clock::Rests => None,
         }
     }
 
@@ -184,11 +208,14 @@ impl Keeper {
         self.state.purge_due = self.raft.trigger().snapshot().await.is_ok();
     }
 
-    /// openraft has purged to the number of entries to keep; this bounds their bytes too.
+    /// Bounds what is kept by entries and by bytes. openraft does neither: what it wants to purge and cannot yet must never
+    /// be less than what it wanted before, and two rules would take turns.
     async fn purge(&mut self) {
         self.state.purge_due = false;
-        let Some(keep_from) = self.log.keep_from(self.options.keep_log_bytes) else { return };
-        if let Some(upto) = keep_from.checked_sub(1) {
+        let compacted = self.raft.data_metrics().borrow_watched().snapshot;
+        let by_entries = compacted.map(|at| (at.index + 1).saturating_sub(self.options.keep_log_entries));
+        let keep_from = by_entries.max(self.log.keep_from(self.options.keep_log_bytes));
+        if let Some(upto) = keep_from.and_then(|keep_from| keep_from.checked_sub(1)) {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
     }

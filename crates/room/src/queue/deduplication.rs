@@ -3,7 +3,7 @@
 use conclave_types::Timestamp;
 
 use super::Queue;
-use super::expire::{first_look, over_by_now};
+use super::expire::{Over, first_look, over_by_now};
 use super::item::SentMessage;
 use crate::advance::Budget;
 use crate::codec::Record;
@@ -44,8 +44,8 @@ impl Queue {
         budget: &mut Budget,
     ) -> Result<(), TableError> {
         let (keys, range) = (state.keys, state.keys.forget_messages(self.room, self.number, first_look(deadline)));
-        let (over, next) = over_by_now(state, &range, |key| Ok(keys.parse_forget_message(key)?.0), budget)?;
-        for (key, _) in over {
+        let Over { pairs, next } = over_by_now(state, &range, |key| Ok(keys.parse_forget_message(key)?.0), budget)?;
+        for (key, _) in pairs {
             let (_, message) = keys.parse_forget_message(&key)?;
             state.overlay.delete(key.into());
             state.overlay.delete(keys.sent_message(self.room, self.number, &message));

@@ -24,25 +24,34 @@ fn next_look(head: Timestamp, clock: Timestamp) -> Timestamp {
     if head <= clock { head } else { head.max(clock.plus_ms(SPACING_MS)) }
 }
 
-/// What of an index of time is over, earliest first, as far as the budget goes; and when to look at it again.
+/// What of an index of time is over.
+#[derive(Default)]
+pub(crate) struct Over {
+    /// As they are stored, earliest first.
+    pub pairs: Vec<(Bytes, Bytes)>,
+    /// When to look again.
+    pub next: Option<Timestamp>,
+}
+
+/// What of an index of time is over, as far as the budget goes; and when to look at it again.
 pub(crate) fn over_by_now(
     state: &State<'_>,
     range: &Range<Vec<u8>>,
     time_of: impl Fn(&[u8]) -> Result<Timestamp, TableError>,
     budget: &mut Budget,
-) -> Result<(Vec<(Bytes, Bytes)>, Option<Timestamp>), TableError> {
-    let (clock, mut over, mut next) = (state.clock(), Vec::new(), None);
+) -> Result<Over, TableError> {
+    let (clock, mut over) = (state.clock(), Over::default());
     for pair in state.overlay.scan(&range.start, &range.end) {
         let (key, value) = pair?;
         let time = time_of(&key)?;
-        if time > clock || over.len() >= budget.left() {
-            next = Some(next_look(time, clock));
+        if time > clock || over.pairs.len() >= budget.left() {
+            over.next = Some(next_look(time, clock));
             break;
         }
-        over.push((key, value));
+        over.pairs.push((key, value));
     }
-    budget.spend(over.len());
-    Ok((over, next))
+    budget.spend(over.pairs.len());
+    Ok(over)
 }
 
 /// Where the index of time begins to be read when its entry fires: its head was not looked at before.
@@ -144,9 +153,9 @@ impl Queue {
         budget: &mut Budget,
     ) -> Result<bool, TableError> {
         let range = state.keys.delayed_from(self.room, self.number, first_look(deadline));
-        let (over, next) = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
-        let is_seen = !over.is_empty();
-        for (key, value) in over {
+        let Over { pairs, next } = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
+        let is_seen = !pairs.is_empty();
+        for (key, value) in pairs {
             let (item, past) = (Keys::parse_item(&key)?, Past::decode(value)?);
             state.overlay.delete(key.into());
             state.overlay.delete(state.keys.delayed_until(self.room, self.number, item));
@@ -168,9 +177,9 @@ impl Queue {
         budget: &mut Budget,
     ) -> Result<bool, TableError> {
         let range = state.keys.expiries_from(self.room, self.number, first_look(deadline));
-        let (over, next) = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
+        let Over { pairs, next } = over_by_now(state, &range, |key| Ok(Keys::parse_time_and_item(key)?.0), budget)?;
         let mut expired = 0;
-        for (key, _) in over {
+        for (key, _) in pairs {
             let number = Keys::parse_item(&key)?;
             let item = self.item(state, number)?;
             match self.leave(state, number, &item)? {
