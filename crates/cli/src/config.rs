@@ -74,7 +74,7 @@ pub struct RaftTimings {
 impl RaftTimings {
     /// What the options default to: a dead leader is replaced in 1.5 to 1.8 s.
     pub const DEFAULT: RaftTimings = RaftTimings {
-        heartbeat: Duration::from_millis(200),
+        heartbeat: Duration::from_millis(300),
         election_min: Duration::from_millis(600),
         election_max: Duration::from_millis(900),
     };

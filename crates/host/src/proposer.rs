@@ -17,9 +17,9 @@ use tracing::error;
 use crate::shard_time::ShardTime;
 
 /// Commands of one shard that are queued or under way. With more, unary calls are shed and sessions stop reading, each
-/// waiting its turn: so one session's full window never stands before another's single frame. A few entries' worth is
-/// enough to keep entries full; more would only be latency.
-pub const MAX_QUEUED_COMMANDS: usize = 1_024;
+/// waiting its turn: so one session's full window never stands before another's single frame. One entry that is under
+/// way and one that gathers keep entries full; more would only be latency.
+pub const MAX_QUEUED_COMMANDS: usize = 2_048;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,7 +151,7 @@ impl ProposerLoop {
 
 /// Proposes one entry and answers everybody in it. Returns whether the leadership still stands.
 async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<Proposal>) -> bool {
-    let mut commands = Vec::with_capacity(MAX_BATCH_COMMANDS);
+    let mut commands = Vec::with_capacity(batch.iter().map(|proposal| proposal.commands.len()).sum());
     let mut waiting = Vec::with_capacity(batch.len());
     for proposal in batch {
         waiting.push(Waiting { count: proposal.commands.len(), answer: proposal.answer, _room: proposal.room });

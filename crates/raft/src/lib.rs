@@ -15,6 +15,7 @@ pub mod state_machine;
 
 mod apply;
 mod apply_lane;
+mod commit_notice;
 mod group_log;
 mod handler;
 mod keys;

@@ -1,7 +1,8 @@
 //! openraft's calls to peers, over the [`PeerTransport`](crate::PeerTransport) port.
 //!
 //! Every call has a deadline of its own; openraft does not cut hung ones. Appends to one follower go one after the
-//! other: while one is under way the next gathers what was proposed meanwhile.
+//! other: while one is under way the next gathers what was proposed meanwhile. One that only says what is committed waits
+//! for the next ([`commit_notice`]).
 
 use std::fmt;
 use std::future::Future;
@@ -13,16 +14,20 @@ use bytes::Bytes;
 use conclave_faults::{Bug, planted};
 use conclave_proto::internal::v1 as proto;
 use conclave_types::{GroupId, ReplicaId};
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use openraft::OptionalSend;
 use openraft::RPCTypes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use prost::Message;
 
+use crate::commit_notice;
 use crate::node::Shared;
 use crate::snapshot::SnapshotState;
 use crate::snapshot::outgoing::{Part, Parts};
@@ -212,6 +217,17 @@ impl RaftNetworkV2<Raft> for Peer {
             (Err(_), Appends::Entries) if planted(Bug::AcknowledgeBeforeQuorum) => Ok(AppendEntriesResponse::Success),
             (answer, _) => answer.map_err(|error| self.rpc_error(RPCTypes::AppendEntries, error)),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        requests: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Raft>, RPCError<Raft>>>, RPCError<Raft>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Raft>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, commit_notice::sparing(requests), option)
     }
 
     async fn vote(

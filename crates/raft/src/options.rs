@@ -9,9 +9,9 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 /// Settings every group of a node shares. Timeouts must agree across a cluster within a small factor.
 #[derive(Debug, Clone)]
 pub struct RaftOptions {
-    /// How often a leader tells followers that it lives. Default 200 ms.
+    /// How often a leader tells followers that it lives. Default 300 ms.
     pub heartbeat_interval: Duration,
-    /// A follower that heard an append less than this ago gets no heartbeat. Default 150 ms; zero sends always.
+    /// A follower that heard an append less than this ago gets no heartbeat. Default 200 ms; zero sends always.
     pub heartbeat_min_interval: Duration,
     /// A follower that hears nothing waits one lease (`election_timeout_max`) and then a random time between these two
     /// before it stands for election. Default 600 ms to 900 ms: a dead leader is replaced in 1.5 to 1.8 s.
@@ -50,8 +50,8 @@ pub struct RaftOptions {
 impl Default for RaftOptions {
     fn default() -> Self {
         RaftOptions {
-            heartbeat_interval: Duration::from_millis(200),
-            heartbeat_min_interval: Duration::from_millis(150),
+            heartbeat_interval: Duration::from_millis(300),
+            heartbeat_min_interval: Duration::from_millis(200),
             election_timeout_min: Duration::from_millis(600),
             election_timeout_max: Duration::from_millis(900),
             max_payload_entries: 256,

@@ -67,7 +67,7 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_KEY_BYTES: usize = 128;
 pub const MAX_LABEL_VALUE_BYTES: usize = 4 << 10;
 /// Commands that share one log entry, and their encoded bytes.
-pub const MAX_BATCH_COMMANDS: usize = 256;
+pub const MAX_BATCH_COMMANDS: usize = 1_024;
 pub const MAX_BATCH_BYTES: usize = 256 << 10;
 /// Most bytes of one document update.
 pub const MAX_UPDATE_BYTES: usize = 512 << 10;

@@ -173,8 +173,8 @@ pub static CLUSTER_HEARTBEAT_MS: Spec = Spec {
     flag: "heartbeat-ms",
     kind: Kind::Integer,
     meaning: "How often a leader is heard of; milliseconds, 10 to 60000. Raise it, with the two below, between zones.",
-    default: Some("200"),
-    example: "200",
+    default: Some("300"),
+    example: "300",
     since: "0.1.0",
 };
 

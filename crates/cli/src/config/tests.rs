@@ -53,7 +53,7 @@ fn a_token_is_all_a_host_needs() {
     assert_eq!(config.cluster.token, token("correct-horse-battery"));
     let timings = config.cluster.timings;
     let ms = [timings.heartbeat, timings.election_min, timings.election_max].map(|time| time.as_millis());
-    assert_eq!(ms, [200, 600, 900]);
+    assert_eq!(ms, [300, 600, 900]);
     assert_eq!(config.log_bounds, LogBounds::DEFAULT);
 }
 
