@@ -12,6 +12,7 @@ use conclave_storage::Engine;
 use conclave_types::NodeUuid;
 use tonic::{Request, Response, Status};
 
+use crate::queue_counts::QueueFigures;
 use crate::service::Serving;
 
 /// What a host shows of itself.
@@ -51,6 +52,11 @@ impl Admin {
             metadata,
             rebuilds: self.serving.rebuilds.load(Ordering::Relaxed),
         }
+    }
+
+    /// Of the replicas that are open here.
+    pub fn queue_figures(&self) -> Vec<QueueFigures> {
+        self.serving.shards.read().values().map(|shard| shard.queue_figures()).collect()
     }
 
     fn shards(&self) -> Vec<wire::ShardStatus> {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::admit::queues::MAX_WINDOW;
 use crate::faults::{self, Fault};
 use crate::feed::{Element, FeedPlace};
+use crate::leadership::Leading;
 use crate::outlook::{Outlook, Taker};
 use crate::receive::{freed, propose_lease, tell_what_is_left};
 use crate::shard::broken;
@@ -51,6 +52,8 @@ pub struct Deliveries {
     elements: mpsc::Receiver<Result<Element, Fault>>,
     window: Arc<Window>,
     task: AbortHandle,
+    /// Counts it among its streams.
+    leading: Arc<Leading>,
 }
 
 /// How many deliveries the consumer may hold; may grow.
@@ -64,9 +67,11 @@ impl Deliveries {
     pub fn begin(at: FeedPlace, asked: Consume, wake: Arc<Notify>) -> Self {
         let (sender, elements) = mpsc::channel(ELEMENTS);
         let window = Arc::new(Window { size: AtomicU32::new(asked.window), grown: Notify::new() });
+        let leading = at.leading.clone();
+        leading.delivery_streams.fetch_add(1, Ordering::Relaxed);
         let consumer = Consumer { at, asked, window: window.clone(), out: Out { sender, wake } };
         let task = tokio::spawn(async move { consumer.run().await }).abort_handle();
-        Deliveries { elements, window, task }
+        Deliveries { elements, window, task, leading }
     }
 
     pub fn is_pending(&self) -> bool {
@@ -88,6 +93,7 @@ impl Deliveries {
 impl Drop for Deliveries {
     fn drop(&mut self) {
         self.task.abort();
+        self.leading.delivery_streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@
 //! All of it is memory that dies with the leadership; a new leader begins with none, and gateways attach again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use conclave_raft::{Group, LeaderTerm};
@@ -33,6 +34,8 @@ pub struct Leading {
     pub proposer: Proposer,
     pub time: Arc<ShardTime>,
     pub waiters: Waiters,
+    /// How many streams of deliveries are open.
+    pub delivery_streams: AtomicU64,
     pub streams: Streams,
     pub hub: Hub,
     pub presence: Presence,
@@ -60,6 +63,7 @@ impl Leading {
             proposer,
             time: time.clone(),
             waiters: Waiters::default(),
+            delivery_streams: AtomicU64::new(0),
             streams: Streams::default(),
             hub: Hub::default(),
             presence: Presence::new(time.clone()),

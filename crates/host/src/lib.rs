@@ -33,6 +33,7 @@ pub mod node;
 mod outlook;
 mod presence;
 mod proposer;
+mod queue_counts;
 mod reads;
 mod receive;
 mod registry;

@@ -18,6 +18,7 @@ use tracing::error;
 
 use crate::compactor::Marks;
 use crate::leadership::Leading;
+use crate::queue_counts::{Deed, QueueCounts, Tally};
 use crate::tables::EngineTables;
 
 /// What the machine tells the rest of its shard.
@@ -28,11 +29,18 @@ pub struct MachineSignals {
     pub next_due: watch::Sender<Option<Timestamp>>,
     /// What there is to compact and to sweep.
     pub marks: Marks,
+    /// What happened to items while the shard was led here.
+    pub queues: QueueCounts,
 }
 
 impl Default for MachineSignals {
     fn default() -> Self {
-        MachineSignals { leading: RwLock::new(None), next_due: watch::channel(None).0, marks: Marks::default() }
+        MachineSignals {
+            leading: RwLock::new(None),
+            next_due: watch::channel(None).0,
+            marks: Marks::default(),
+            queues: QueueCounts::default(),
+        }
     }
 }
 
@@ -56,11 +64,15 @@ pub struct ShardMachine {
     signals: Arc<MachineSignals>,
     /// Effects of the entries applied last, not yet run.
     effects: Vec<Effect>,
+    /// What they did to items, not yet counted.
+    tally: Tally,
+    /// Of the entry that is applied; kept for its memory.
+    deeds: Vec<Deed>,
 }
 
 impl ShardMachine {
     pub fn new(group: GroupId, engine: Arc<dyn Engine>, signals: Arc<MachineSignals>) -> Self {
-        ShardMachine { group, engine, signals, effects: Vec::new() }
+        ShardMachine { group, engine, signals, effects: Vec::new(), tally: Tally::default(), deeds: Vec::new() }
     }
 
     fn tell_next_due(&self) {
@@ -73,13 +85,19 @@ impl StateMachine for ShardMachine {
         let tables = EngineTables(&*self.engine);
         let mut batch = Batch::new(self.group, &tables).map_err(stopped)?;
         let mut replies = Vec::with_capacity(entries.len());
+        let is_counted = self.signals.leading.read().is_some();
         for entry in entries {
             let (time, mut commands) = decode_batch(entry.payload.clone())
                 .map_err(|error| StateMachineError::Entry { index: entry.index, reason: error.to_string() })?;
             if planted(Bug::IgnoreFence) {
                 commands.iter_mut().try_for_each(|command| unfence(self.group, &tables, command)).map_err(stopped)?;
             }
+            self.deeds.clear();
+            if is_counted {
+                self.deeds.extend(commands.iter().map(|command| Deed::of(&command.operation)));
+            }
             let Applied { outcomes, effects, .. } = batch.apply(time, commands).map_err(stopped)?;
+            self.deeds.iter().zip(&outcomes).for_each(|(deed, outcome)| self.tally.count(*deed, outcome));
             self.effects.extend(effects);
             replies.push(Box::new(outcomes) as Reply);
         }
@@ -93,10 +111,11 @@ impl StateMachine for ShardMachine {
     }
 
     fn written(&mut self) {
-        let effects = std::mem::take(&mut self.effects);
+        let (effects, tally) = (std::mem::take(&mut self.effects), std::mem::take(&mut self.tally));
         self.signals.marks.mark(&effects);
         let leading = self.signals.leading.read().clone();
         if let Some(leading) = leading {
+            self.signals.queues.add(tally);
             leading.documents.follow(&effects);
             leading.run(effects);
             self.tell_next_due();
@@ -105,6 +124,7 @@ impl StateMachine for ShardMachine {
 
     fn replaced(&mut self) -> Result<(), StateMachineError> {
         self.effects.clear();
+        self.tally = Tally::default();
         self.signals.marks.mark_all();
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! What a host counts, as text for Prometheus on its internal listener.
 //!
-//! Made from the host's status whenever it is asked for: nothing is counted twice. It shows numbers only, so it needs no
-//! proof of the cluster token.
+//! Made whenever it is asked for, from the host's status, where nothing is counted twice, and from what the leaders of
+//! shards count of their queues. No table is read for it. It shows numbers only, so it needs no proof of the cluster
+//! token.
 
 use std::fmt::Write;
 
@@ -11,6 +12,7 @@ use conclave_proto::internal::v1::{GetHostStatusResponse, ShardStatus};
 use tonic::service::Routes;
 
 use crate::admin::Admin;
+use crate::queue_counts::QueueFigures;
 
 /// Where it is found.
 const PATH: &str = "/metrics";
@@ -24,14 +26,15 @@ enum Kind {
 
 /// Adds the page to what a listener serves.
 pub fn add_page(mut routes: Routes, admin: Admin) -> Routes {
-    let page =
-        axum::routing::get(move || async move { ([(CONTENT_TYPE, FORMAT)], text(&admin.status())).into_response() });
+    let page = axum::routing::get(move || async move {
+        ([(CONTENT_TYPE, FORMAT)], text(&admin.status(), &admin.queue_figures())).into_response()
+    });
     let router = routes.axum_router_mut();
     *router = std::mem::take(router).route(PATH, page);
     routes
 }
 
-fn text(status: &GetHostStatusResponse) -> String {
+fn text(status: &GetHostStatusResponse, queues: &[QueueFigures]) -> String {
     let replicas: Vec<&ShardStatus> = status.shards.iter().collect();
     let count = |holds: fn(&ShardStatus) -> bool| replicas.iter().filter(|replica| holds(replica)).count() as u64;
     let engine = status.engine.clone().unwrap_or_default();
@@ -49,7 +52,74 @@ fn text(status: &GetHostStatusResponse) -> String {
     page.one("conclave_wal_bytes_total", Kind::Counter, "Bytes written to it since the start.", engine.wal_bytes);
     let rebuilds = "Groups led here that got the voters that the table lists, since the start.";
     page.one("conclave_rebuilds_total", Kind::Counter, rebuilds, status.rebuilds);
+    add_queues(&mut page, queues);
     page.0
+}
+
+/// A metric of the queues of each shard.
+struct OfQueues {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&QueueFigures) -> u64,
+}
+
+const OF_QUEUES: [OfQueues; 8] = [
+    OfQueues {
+        name: "conclave_queue_items_sent_total",
+        kind: Kind::Counter,
+        help: "Items sent to queues of the shard while it was led here, since the start; duplicates left out.",
+        value: |queues| queues.tally.sent,
+    },
+    OfQueues {
+        name: "conclave_queue_items_delivered_total",
+        kind: Kind::Counter,
+        help: "Deliveries of items while the shard was led here, since the start.",
+        value: |queues| queues.tally.delivered,
+    },
+    OfQueues {
+        name: "conclave_queue_items_acked_total",
+        kind: Kind::Counter,
+        help: "Deliveries acknowledged, or taken at most once, while the shard was led here, since the start.",
+        value: |queues| queues.tally.acked,
+    },
+    OfQueues {
+        name: "conclave_queue_items_given_back_total",
+        kind: Kind::Counter,
+        help: "Deliveries given back without a reject while the shard was led here, since the start.",
+        value: |queues| queues.tally.given_back,
+    },
+    OfQueues {
+        name: "conclave_queue_items_rejected_total",
+        kind: Kind::Counter,
+        help: "Deliveries rejected while the shard was led here, since the start.",
+        value: |queues| queues.tally.rejected,
+    },
+    OfQueues {
+        name: "conclave_queue_receivers_waiting",
+        kind: Kind::Gauge,
+        help: "Receives and consumers in line for an item; 0 where the shard is not led.",
+        value: |queues| queues.takers.waiting,
+    },
+    OfQueues {
+        name: "conclave_queue_receivers_full",
+        kind: Kind::Gauge,
+        help: "Receives and consumers that wait because they hold as much as they may; 0 where the shard is not led.",
+        value: |queues| queues.takers.full,
+    },
+    OfQueues {
+        name: "conclave_queue_delivery_streams",
+        kind: Kind::Gauge,
+        help: "Open streams of deliveries; 0 where the shard is not led.",
+        value: |queues| queues.takers.streams,
+    },
+];
+
+fn add_queues(page: &mut Page, queues: &[QueueFigures]) {
+    for OfQueues { name, kind, help, value } in OF_QUEUES {
+        page.head(name, kind, help);
+        queues.iter().for_each(|figures| page.shard(name, figures.shard, value(figures)));
+    }
 }
 
 #[derive(Default)]
@@ -77,9 +147,10 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue_counts::{Takers, Tally};
 
     #[test]
-    fn a_stopped_replica_and_a_condemned_store_show() {
+    fn what_the_host_knows_shows() {
         let replica = |shard, leading, stopped: Option<&str>| ShardStatus {
             shard,
             leading,
@@ -87,7 +158,10 @@ mod tests {
             ..ShardStatus::default()
         };
         let shards = vec![replica(0, true, None), replica(3, false, Some("an entry nobody understands"))];
-        let page = text(&GetHostStatusResponse { shards, store: 3, rebuilds: 7, ..GetHostStatusResponse::default() });
+        let status = GetHostStatusResponse { shards, store: 3, rebuilds: 7, ..GetHostStatusResponse::default() };
+        let tally = Tally { sent: 5, delivered: 4, acked: 3, given_back: 2, rejected: 1 };
+        let takers = Takers { waiting: 6, full: 7, streams: 8 };
+        let page = text(&status, &[QueueFigures { shard: 9, tally, takers }]);
         let shows = |line: &str| assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
         shows("conclave_replicas 2");
         shows("conclave_leaderships 1");
@@ -96,7 +170,15 @@ mod tests {
         shows("conclave_store_number 3");
         shows("conclave_stores_condemned_total 2");
         shows("conclave_rebuilds_total 7");
+        shows("conclave_queue_items_sent_total{shard=\"9\"} 5");
+        shows("conclave_queue_items_delivered_total{shard=\"9\"} 4");
+        shows("conclave_queue_items_acked_total{shard=\"9\"} 3");
+        shows("conclave_queue_items_given_back_total{shard=\"9\"} 2");
+        shows("conclave_queue_items_rejected_total{shard=\"9\"} 1");
+        shows("conclave_queue_receivers_waiting{shard=\"9\"} 6");
+        shows("conclave_queue_receivers_full{shard=\"9\"} 7");
+        shows("conclave_queue_delivery_streams{shard=\"9\"} 8");
         let named = |mark: &str| page.lines().filter(|line| line.starts_with(mark)).count();
-        assert_eq!((named("# HELP "), named("# TYPE ")), (8, 8));
+        assert_eq!((named("# HELP "), named("# TYPE ")), (16, 16));
     }
 }

@@ -19,6 +19,7 @@ use crate::faults::{self, Fault};
 use crate::leadership::Leading;
 use crate::machine::{MachineSignals, ShardMachine};
 use crate::proposer::Unproposed;
+use crate::queue_counts::{QueueFigures, Takers};
 use crate::shard_time::{ShardTime, VoterClocks, skewed_ms};
 use crate::tables::EngineTables;
 use crate::workers::Workers;
@@ -107,6 +108,12 @@ impl Shard {
     /// What this replica's compactor has to do.
     pub fn marks(&self) -> &Marks {
         &self.signals.marks
+    }
+
+    /// What happened to the items of its queues while it was led here, and who takes them now.
+    pub fn queue_figures(&self) -> QueueFigures {
+        let takers = self.signals.leading.read().as_deref().map(Takers::of).unwrap_or_default();
+        QueueFigures { shard: self.id.0.into(), tally: self.signals.queues.tally(), takers }
     }
 
     /// The leadership, or the fault that sends the caller to the leader.

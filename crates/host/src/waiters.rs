@@ -26,6 +26,14 @@ pub struct Waiters {
     queues: Mutex<HashMap<(RoomUid, QueueName), Waiting>>,
     next_ticket: AtomicU64,
     full: Mutex<HashMap<ConsumerId, Arc<Notify>>>,
+    /// How many places and [`WhileFull`]s there are.
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    places: AtomicU64,
+    full: AtomicU64,
 }
 
 /// A consumer of a queue.
@@ -36,6 +44,7 @@ impl Waiters {
     pub fn join(&self, room: RoomUid, queue: &QueueName) -> Place<'_> {
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let woken = self.stand(room, queue, ticket);
+        self.counts.places.fetch_add(1, Ordering::Relaxed);
         Place { waiters: self, room, queue: queue.clone(), ticket, woken, holds_wake: false }
     }
 
@@ -60,10 +69,17 @@ impl Waiters {
         self.queues.lock().get(&(room, queue.clone())).map_or(0, BTreeMap::len)
     }
 
+    /// How many stand in all lines, and how many wait outside.
+    pub fn counts(&self) -> (u64, u64) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (of(&self.counts.places), of(&self.counts.full))
+    }
+
     /// Waits outside, from now on, until the consumer holds less.
     pub fn while_full(&self, room: RoomUid, queue: &QueueName, consumer: &str) -> WhileFull<'_> {
         let id = (room, queue.clone(), consumer.to_owned());
         let notify = self.full.lock().entry(id.clone()).or_default().clone();
+        self.counts.full.fetch_add(1, Ordering::Relaxed);
         WhileFull { waiters: self, id, freed: Some(Box::pin(notify.clone().notified_owned())), notify: Some(notify) }
     }
 
@@ -126,6 +142,7 @@ impl WhileFull<'_> {
 
 impl Drop for WhileFull<'_> {
     fn drop(&mut self) {
+        self.waiters.counts.full.fetch_sub(1, Ordering::Relaxed);
         (self.freed, self.notify) = (None, None);
         let mut full = self.waiters.full.lock();
         // The last one leaves nothing behind.
@@ -172,6 +189,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // Closed first: a wake comes either before, and is seen here, or goes to the next by itself.
         self.woken.close();
+        self.waiters.counts.places.fetch_sub(1, Ordering::Relaxed);
         self.waiters.leave(self.room, &self.queue, self.ticket);
         if self.holds_wake || self.woken.try_recv().is_ok() {
             self.waiters.wake_one(self.room, &self.queue);
@@ -298,5 +316,17 @@ mod tests {
         let waiters = Waiters::default();
         drop(waiters.join(room(), &queue()));
         assert!(waiters.queues.lock().is_empty());
+    }
+
+    #[test]
+    fn a_place_counts_once_however_often_it_is_woken() {
+        let waiters = Waiters::default();
+        let mut place = waiters.join(room(), &queue());
+        let full = waiters.while_full(room(), &queue(), "worker");
+        waiters.wake_one(room(), &queue());
+        assert!(is_woken(&mut place));
+        assert_eq!(waiters.counts(), (1, 1));
+        drop((place, full));
+        assert_eq!(waiters.counts(), (0, 0));
     }
 }

@@ -18,6 +18,7 @@ use crate::queue::lease::Lease;
 use crate::queue::send::NewItems;
 use crate::session::attach::Attach;
 use crate::session::frame;
+use crate::session::sends::Sends;
 use crate::state::{Actor, ShardHeader, State};
 use crate::{
     Applied, Command, Operation, Origin, Outcome, TableError, TableReads, document, message, queue, request, room,
@@ -42,7 +43,7 @@ impl<'a> Batch<'a> {
     /// Applies one entry: the leader's stamp and its commands.
     pub fn apply(&mut self, time: Timestamp, commands: Vec<Command>) -> Result<Applied, TableError> {
         self.state.begin_entry(time);
-        let outcomes = commands.into_iter().map(|command| run(&mut self.state, command)).collect::<Result<_, _>>()?;
+        let outcomes = run_all(&mut self.state, commands)?;
         Ok(Applied { outcomes, effects: self.state.end_entry()?, clock: self.state.clock() })
     }
 
@@ -71,6 +72,23 @@ pub fn next_due(group: GroupId, reads: &impl TableReads) -> Result<Option<Timest
     let from = keys.due_from(ShardHeader::load(reads, &keys)?.due_from);
     let head = reads.scan(&from, &keys.due_end()).next().transpose()?;
     head.map(|(key, _)| keys.parse_due(&key).map(|(deadline, _)| deadline)).transpose()
+}
+
+fn run_all(state: &mut State<'_>, commands: Vec<Command>) -> Result<Vec<Outcome>, TableError> {
+    let mut outcomes = Vec::with_capacity(commands.len());
+    let mut commands = commands.into_iter().peekable();
+    while let Some(command) = commands.next() {
+        let Some(mut sends) = Sends::begin(state, &command, commands.peek())? else {
+            outcomes.push(run(state, command)?);
+            continue;
+        };
+        outcomes.push(sends.take(state, command)?);
+        while let Some(next) = commands.next_if(|next| sends.fits(next)) {
+            outcomes.push(sends.take(state, next)?);
+        }
+        sends.end(state)?;
+    }
+    Ok(outcomes)
 }
 
 fn run(state: &mut State<'_>, command: Command) -> Result<Outcome, TableError> {

@@ -17,6 +17,7 @@ pub(crate) mod attach;
 pub(crate) mod expire;
 pub(crate) mod frame;
 pub(crate) mod kept;
+pub(crate) mod sends;
 
 use conclave_types::limits::{MAX_UNACKNOWLEDGED_FRAMES, SESSION_EXPIRY_MS};
 use conclave_types::{AttachmentNumber, ParticipantName, RoomUid, Sequence, SessionId, Timestamp};
@@ -24,7 +25,7 @@ use conclave_types::{AttachmentNumber, ParticipantName, RoomUid, Sequence, Sessi
 use crate::codec::{Reader, Record, Writer};
 use crate::keys::Due;
 use crate::state::State;
-use crate::{TableError, Tables};
+use crate::{SessionFrame, TableError, Tables};
 
 pub(crate) use kept::{KeptRange, OpenOutcomes};
 
@@ -68,6 +69,18 @@ impl SessionRecord {
         SessionRecord { owner, attachment, used: attachment, last, acknowledged, active, due, kept: Vec::new() }
     }
 
+    /// Notes that a durable frame ran.
+    pub fn advance(&mut self, state: &mut State<'_>, frame: &SessionFrame) {
+        let SessionFrame { room, session, attachment, sequence, acknowledged, .. } = *frame;
+        self.attachment = self.attachment.max(attachment);
+        self.used = self.used.max(attachment);
+        self.last = sequence;
+        self.active = state.clock();
+        // A client cannot hold the reply of the frame it is sending.
+        self.acknowledge(state, room, session, acknowledged.min(Sequence(sequence.0 - 1)));
+        self.bound(state, room, session);
+    }
+
     /// Forgets the outcomes that the client holds.
     pub fn acknowledge(&mut self, state: &mut State<'_>, room: RoomUid, session: SessionId, upto: Sequence) {
         self.acknowledged = self.acknowledged.max(upto.min(self.last));
@@ -76,7 +89,7 @@ impl SessionRecord {
     }
 
     /// Keeps the record bounded even if the client never acknowledges.
-    pub fn bound(&mut self, state: &mut State<'_>, room: RoomUid, session: SessionId) {
+    fn bound(&mut self, state: &mut State<'_>, room: RoomUid, session: SessionId) {
         while self.kept.iter().map(|range| u64::from(range.count)).sum::<u64>() > MAX_KEPT_OUTCOMES {
             self.acknowledged = self.acknowledged.max(self.kept[0].last);
             self.drop_oldest(state, room, session, 1);

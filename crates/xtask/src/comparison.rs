@@ -9,8 +9,8 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::Cargo;
-use crate::replace_process;
 use crate::setup::{self, Purpose};
+use crate::{ONE_WORKER, replace_process};
 
 /// The folder of the pin, from the root of the workspace.
 const PIN: &str = "bench/compare/nats";
@@ -54,7 +54,7 @@ pub fn run(cargo: &Cargo, peer: Peer) -> Result<ExitCode> {
     };
     let product = cargo.build_product()?;
     let mut command = Command::new(cargo.build_comparison()?);
-    command.arg(peer.name()).env("CONCLAVE_BIN", product).current_dir(cargo.root());
+    command.arg(peer.name()).env("CONCLAVE_BIN", product).envs([ONE_WORKER]).current_dir(cargo.root());
     command.envs(server.map(|server| ("CONCLAVE_NATS_SERVER", server)));
     replace_process(command)
 }

@@ -117,9 +117,13 @@ fn bench(cargo: &Cargo, arguments: &[String]) -> Result<ExitCode> {
     let product = cargo.build_product()?;
     let generator = cargo.build_binary("conclave-bench")?;
     let mut command = Command::new(generator);
-    command.args(arguments).env("CONCLAVE_BIN", product).current_dir(cargo.root());
+    command.args(arguments).env("CONCLAVE_BIN", product).envs([ONE_WORKER]).current_dir(cargo.root());
     replace_process(command)
 }
+
+/// What three hosts, a gateway and a generator on one small machine are given: a worker thread each. The runtime's own
+/// default is one for each core.
+pub const ONE_WORKER: (&str, &str) = ("TOKIO_WORKER_THREADS", "1");
 
 /// Becomes `command`, so that signals reach it and nobody else.
 pub fn replace_process(mut command: Command) -> Result<ExitCode> {

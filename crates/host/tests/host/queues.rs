@@ -2,6 +2,7 @@
 
 mod coming_back;
 mod consuming;
+mod counted;
 mod kept;
 mod limits;
 mod looking;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use conclave_types::{ParticipantName, QueueName, RoomUid};
+use conclave_types::{ParticipantName, QueueName, Revision, RoomUid};
 
 use super::{Item, Overflow, Queue, QueueState};
 use crate::command::{ItemOptions, NotBefore};
@@ -110,19 +110,49 @@ fn recognise(
 }
 
 impl Queue {
+    /// Whether so much more fits as it is.
+    pub fn has_room(&self, count: u64, bytes: u64) -> bool {
+        let settings = &self.header.settings;
+        self.header.items().saturating_add(count) <= settings.max_items
+            && (settings.max_bytes == 0 || self.header.bytes.saturating_add(bytes) <= settings.max_bytes)
+    }
+
+    /// Takes items that ask for nothing, into a queue that asks nothing of them either.
+    pub fn take_plain(
+        &mut self,
+        state: &mut State<'_>,
+        sender: &ParticipantName,
+        revision: Revision,
+        items: Vec<Bytes>,
+    ) -> Result<(), TableError> {
+        let (clock, count) = (state.clock(), items.len() as u64);
+        for item in items {
+            self.header.last_item += 1;
+            let record = Item {
+                sender: sender.clone(),
+                send_time: clock,
+                revision,
+                priority: 0,
+                expires: None,
+                group: None,
+                dead: None,
+                is_fresh: false,
+                item,
+            };
+            self.place(state, self.header.last_item, record, None)?;
+        }
+        self.header.totals.sent += count;
+        self.header.meter.at(clock).sent += count;
+        Ok(())
+    }
+
     /// Whether so much more fits, after what the queue does to make room.
     pub fn make_room(&mut self, state: &mut State<'_>, count: u64, bytes: u64) -> Result<bool, TableError> {
-        let settings = &self.header.settings;
-        let (max_items, max_bytes) = (settings.max_items, settings.max_bytes);
-        let fits = |queue: &Queue| {
-            queue.header.items().saturating_add(count) <= max_items
-                && (max_bytes == 0 || queue.header.bytes.saturating_add(bytes) <= max_bytes)
-        };
-        if settings.overflow == Overflow::Reject {
-            return Ok(fits(self));
+        if self.header.settings.overflow == Overflow::Reject {
+            return Ok(self.has_room(count, bytes));
         }
         for _ in 0..MAX_DROPS {
-            if fits(self) {
+            if self.has_room(count, bytes) {
                 return Ok(true);
             }
             let Some(spot) = self.oldest_of_the_lowest(state)? else { return Ok(false) };
@@ -131,6 +161,6 @@ impl Queue {
             self.remove(state, spot.number, &item)?;
             self.header.totals.dropped += 1;
         }
-        Ok(fits(self))
+        Ok(self.has_room(count, bytes))
     }
 }

@@ -3,8 +3,6 @@
 //! Session-level refusals (superseded, foreign, not applied, room gone) leave no trace at all; a refusal by the command
 //! itself is an outcome like any other, and the same frame sent again gets it again.
 
-use conclave_types::Sequence;
-
 use super::{SessionRecord, kept};
 use crate::apply::transact;
 use crate::state::State;
@@ -44,20 +42,13 @@ fn repeat(state: &mut State<'_>, frame: SessionFrame, mut record: SessionRecord)
 fn first_time(state: &mut State<'_>, frame: SessionFrame, operation: Operation) -> Result<Outcome, TableError> {
     let outcome = transact(state, operation)?;
 
-    let SessionFrame { room, session, attachment, owner, sequence, acknowledged } = frame;
+    let (room, session) = (frame.room, frame.session);
     let mut record = match state.session(room, session)? {
         Some(record) => record,
-        None => SessionRecord::begin(state, room, session, owner, attachment),
+        None => SessionRecord::begin(state, room, session, frame.owner.clone(), frame.attachment),
     };
-    record.attachment = record.attachment.max(attachment);
-    record.used = record.used.max(attachment);
-    record.last = sequence;
-    record.active = state.clock();
-    // A client cannot hold the reply of the frame it is sending.
-    let acknowledged = acknowledged.min(Sequence(sequence.0 - 1));
-    record.acknowledge(state, room, session, acknowledged);
-    record.bound(state, room, session);
-    state.open_outcomes(room, session).push(sequence, kept::encode(&outcome)?);
+    record.advance(state, &frame);
+    state.open_outcomes(room, session).push(frame.sequence, kept::encode(&outcome)?);
     state.set_session(room, session, Some(record));
     Ok(outcome)
 }

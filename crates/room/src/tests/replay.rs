@@ -98,6 +98,53 @@ fn queue_operation() -> impl Strategy<Value = Operation> {
     (operation, name).prop_map(|(operation, name)| on(name, operation))
 }
 
+/// Frames of two sessions that mostly send, one after the other as a client does, with what may come between.
+fn sends() -> impl Strategy<Value = Vec<Step>> {
+    let bodies = || (1..4usize).prop_map(|count| send(&vec!["body"; count]));
+    let patch = (0..9u64, 0..20u64, any::<bool>(), 0..3u8, 0..4u8).prop_map(
+        |(max_items, max_bytes, drops, state, retention)| SettingsPatch {
+            max_items: Some(max_items + 1),
+            max_bytes: Some(max_bytes * 4),
+            overflow: Some(if drops { Overflow::DropOldest } else { Overflow::Reject }),
+            state: Some([QueueState::Active, QueueState::Paused, QueueState::Closed][usize::from(state)]),
+            retention_ms: Some((retention == 0).then_some(500)),
+            ..SettingsPatch::default()
+        },
+    );
+    let operation = prop_oneof![
+        30 => bodies(),
+        3 => bodies().prop_map(|send| on("other", send)),
+        2 => Just(send_with(&["body"], || ItemOptions { priority: 9, ..ItemOptions::default() })),
+        2 => Just(lease(4)),
+        2 => patch.prop_map(configure),
+        1 => Just(configure(SettingsPatch { retention_ms: Some(Some(500)), ..SettingsPatch::default() })),
+        2 => Just(configure(SettingsPatch { max_items: Some(1_000), max_bytes: Some(0), ..SettingsPatch::default() })),
+        1 => bodies().prop_map(|send| in_room(send, RoomUid { slot: SLOT, number: RoomNumber(2) })),
+        1 => Just(Operation::DeleteRoom { room: ROOM, expected_etag: None }),
+    ];
+    let frame = (0..8u8, 0..12u8, 0..12u64, 0..6u64, any::<bool>(), operation);
+    prop::collection::vec((frame, any::<bool>(), any::<bool>()), 1..60).prop_map(|frames| {
+        let rooms = ["room", "other"].map(|name| (create_room(name).into(), 0, false, false, Local::Nothing));
+        let mut last = [0u64; 2];
+        let steps = frames.into_iter().map(move |((session, other, step, lag, is_whole, operation), entry, batch)| {
+            let session = usize::from(session == 0);
+            // Mostly the next one; sometimes one again, or a gap.
+            let sequence = if step < 10 { last[session] + 1 } else { (last[session] + 2 * (step - 10)).max(1) };
+            last[session] = last[session].max(sequence);
+            let attachment = [1, 1, 2][usize::from(other.saturating_sub(9))];
+            let mut command = frame_of(attachment, sequence, sequence.saturating_sub(lag), operation);
+            if let Origin::Session(frame) = &mut command.origin {
+                frame.session = SessionId([session as u8; 16]);
+                if other == 1 {
+                    frame.owner = "eve".parse().unwrap();
+                }
+            }
+            (command, 0, entry && !is_whole, batch && !is_whole, Local::Nothing)
+        });
+        rooms.into_iter().chain(steps).collect()
+    })
+}
+
 fn document_operation() -> impl Strategy<Value = Operation> {
     let name = || prop::sample::select(vec!["a", "b", "c"]);
     prop_oneof![
@@ -262,6 +309,17 @@ proptest! {
             let log = |tables| read::messages(tables, GROUP, room, Revision(0), 99, usize::MAX).unwrap();
             prop_assert_eq!(log(&whole), log(&divided));
         }
+    }
+
+    #[test]
+    fn a_run_of_sends_is_what_its_sends_are(steps in sends()) {
+        let (whole, outcomes) = run(&steps, |_| false, |_| false, false);
+        let (single, single_outcomes) = run(&steps, |_| true, |_| true, false);
+        let (divided, divided_outcomes) = run(&steps, |step| step.2, |step| step.3, false);
+        prop_assert_eq!(&outcomes, &single_outcomes);
+        prop_assert_eq!(&outcomes, &divided_outcomes);
+        prop_assert_eq!(comparable(&whole), comparable(&single));
+        prop_assert_eq!(comparable(&whole), comparable(&divided));
     }
 
     #[test]
