@@ -1,11 +1,11 @@
 //! Request ids: a unary call sent again gets the outcome of the first time, for 10 minutes.
 //!
-//! The outcome is kept with what the request did (kind of operation, slot, room). The same id on another operation is
-//! refused, instead of answering with an outcome that means something else.
+//! The outcome is kept with what the request did (kind of operation, slot, room, and the queue's or document's name). The
+//! same id on another operation, or on another queue, is refused, instead of answering with an outcome that means something else.
 
 use bytes::Bytes;
 use conclave_types::limits::REQUEST_ID_EXPIRY_MS;
-use conclave_types::{ParticipantName, ProjectId, Timestamp};
+use conclave_types::{ParticipantName, ProjectId, RoomUid, Timestamp};
 
 use crate::advance::Budget;
 use crate::apply::transact;
@@ -21,53 +21,64 @@ struct KeptRequest {
     outcome: Bytes,
 }
 
-/// What an operation does and where; a stored form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an operation does and to what; a stored form.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Target {
     kind: u8,
     slot: u64,
     /// 0 for a room that is being created.
     room: u64,
+    /// Of the queue or document, or of the room that is being created: items are numbered by queue, so an answer of one
+    /// queue would be believed of another. Empty for the room itself.
+    name: Bytes,
 }
 
 impl Target {
     /// None for operations whose outcome is never kept.
     fn of(operation: &Operation) -> Option<Target> {
-        let (kind, room) = match operation {
-            Operation::CreateRoom { slot, .. } => return Some(Target { kind: 1, slot: slot.0.into(), room: 0 }),
-            Operation::UpdateRoom { room, .. } => (2, room),
-            Operation::DeleteRoom { room, .. } => (3, room),
-            Operation::SendItems { room, .. } => (4, room),
-            Operation::AckDeliveries { room, .. } => (5, room),
-            Operation::CreateDocument { room, .. } => (6, room),
-            Operation::PushUpdate { room, .. } => (7, room),
-            Operation::RenameDocument { room, .. } => (8, room),
-            Operation::DeleteDocument { room, .. } => (9, room),
-            Operation::PostMessage { room, .. } => (10, room),
-            Operation::NackDeliveries { room, .. } => (11, room),
-            Operation::ExtendLeases { room, .. } => (12, room),
-            Operation::ConfigureQueue { room, .. } => (13, room),
-            Operation::CancelItems { room, .. } => (14, room),
-            Operation::MoveItems { room, .. } => (15, room),
-            Operation::PurgeItems { room, .. } => (16, room),
+        let (kind, room, name): (u8, &RoomUid, &[u8]) = match operation {
+            Operation::CreateRoom { slot, room, .. } => {
+                let name = Bytes::copy_from_slice(room.as_bytes());
+                return Some(Target { kind: 1, slot: slot.0.into(), room: 0, name });
+            }
+            Operation::UpdateRoom { room, .. } => (2, room, &[]),
+            Operation::DeleteRoom { room, .. } => (3, room, &[]),
+            Operation::SendItems { room, queue, .. } => (4, room, queue.as_bytes()),
+            Operation::AckDeliveries { room, queue, .. } => (5, room, queue.as_bytes()),
+            Operation::CreateDocument { room, path } => (6, room, path.as_bytes()),
+            Operation::PushUpdate { room, path, .. } => (7, room, path.as_bytes()),
+            Operation::RenameDocument { room, from, .. } => (8, room, from.as_bytes()),
+            Operation::DeleteDocument { room, path } => (9, room, path.as_bytes()),
+            Operation::PostMessage { room, .. } => (10, room, &[]),
+            Operation::NackDeliveries { room, queue, .. } => (11, room, queue.as_bytes()),
+            Operation::ExtendLeases { room, queue, .. } => (12, room, queue.as_bytes()),
+            Operation::ConfigureQueue { room, queue, .. } => (13, room, queue.as_bytes()),
+            Operation::CancelItems { room, queue, .. } => (14, room, queue.as_bytes()),
+            Operation::MoveItems { room, queue, .. } => (15, room, queue.as_bytes()),
+            Operation::PurgeItems { room, queue, .. } => (16, room, queue.as_bytes()),
             Operation::AttachSession { .. } | Operation::LeaseItems { .. } | Operation::Advance(_) => return None,
         };
-        Some(Target { kind, slot: room.slot.0.into(), room: room.number.0 })
+        let name = Bytes::copy_from_slice(name);
+        Some(Target { kind, slot: room.slot.0.into(), room: room.number.0, name })
     }
 }
 
 impl Record for KeptRequest {
     const NAME: &'static str = "kept request";
+    /// 2: names what the request was about.
+    const VERSION: u8 = 2;
 
     fn write(&self, writer: &mut Writer) {
         writer.u8(self.target.kind);
         writer.varint(self.target.slot);
         writer.varint(self.target.room);
+        writer.bytes(&self.target.name);
         writer.rest(&self.outcome);
     }
 
     fn read(reader: &mut Reader) -> Result<Self, TableError> {
-        let target = Target { kind: reader.u8()?, slot: reader.varint()?, room: reader.varint()? };
+        let (kind, slot, room, name) = (reader.u8()?, reader.varint()?, reader.varint()?, reader.bytes()?);
+        let target = Target { kind, slot, room, name };
         Ok(KeptRequest { target, outcome: reader.rest() })
     }
 }
@@ -108,8 +119,11 @@ mod tests {
 
     #[test]
     fn record_bytes_are_as_they_were_first_stored() {
-        let kept = KeptRequest { target: Target { kind: 4, slot: 5, room: 6 }, outcome: Bytes::from_static(&[3, 1]) };
-        assert_eq!(&kept.encode()[..], [1, 4, 5, 6, 3, 1]);
+        let kept = KeptRequest {
+            target: Target { kind: 4, slot: 5, room: 6, name: "q".into() },
+            outcome: Bytes::from_static(&[3, 1]),
+        };
+        assert_eq!(&kept.encode()[..], [2, 4, 5, 6, 1, b'q', 3, 1]);
         assert_eq!(KeptRequest::decode(kept.encode()), Ok(kept));
     }
 }

@@ -187,10 +187,10 @@ impl Keeper {
         silent < self.silence_limit()
     }
 
-    /// A follower elects no other before it has heard nothing for one lease; acknowledgements are as old as the
-    /// heartbeats they answer.
+    /// Followers elect no other before they have heard nothing for one lease and an election timeout, which is at least
+    /// two heartbeats. The silence is looked at once a heartbeat, so it is seen before there is a successor.
     fn silence_limit(&self) -> Duration {
-        self.options.election_timeout_max + 2 * self.options.heartbeat_interval
+        self.options.election_timeout_max + self.options.heartbeat_interval
     }
 
     /// Notes in the log how far the state reaches, so that what lies before may go.

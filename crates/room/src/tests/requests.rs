@@ -30,6 +30,11 @@ fn a_request_id_stands_for_one_operation() {
     shard.run(request("r1", send(&["a"])));
     assert_eq!(shard.run(request("r1", ack(&[(1, 1)]))), Outcome::Refused(Refusal::RequestIdReused));
     assert_eq!(shard.run(request("r1", create_room("other"))), Outcome::Refused(Refusal::RequestIdReused));
+    // Items of both queues have the same numbers: the answer of one would be believed of the other.
+    shard.run(on("other", send(&["a"])));
+    assert_eq!(shard.run(request("r1", on("other", send(&["a"])))), Outcome::Refused(Refusal::RequestIdReused));
+    shard.run(request("r2", create_room("third")));
+    assert_eq!(shard.run(request("r2", create_room("fourth"))), Outcome::Refused(Refusal::RequestIdReused));
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub async fn ack(
             actor.ask(Some(*number), call, || session.ack_deliveries(request), acked).await
         }
         None => {
-            request.request_id = request_id(actor, "ack", &deliveries);
+            request.request_id = request_id(actor, "ack", queue, &deliveries);
             let call = Call::Ack { queue, deliveries };
             actor.ask(None, call, || actor.client.ack_deliveries(request), acked).await
         }
@@ -140,10 +140,10 @@ pub fn ids(deliveries: &[Delivery]) -> Vec<DeliveryId> {
     deliveries.iter().map(|Delivery { item, attempt }| DeliveryId { item: *item, attempt: *attempt }).collect()
 }
 
-/// Of what a consumer says of some deliveries; it says the same of one delivery once.
-pub fn request_id(actor: &Actor, what: &str, deliveries: &[Delivery]) -> String {
+/// Of what a consumer says of some deliveries; it says the same of one delivery once. Items are numbered by queue.
+pub fn request_id(actor: &Actor, what: &str, queue: u16, deliveries: &[Delivery]) -> String {
     let Delivery { item, attempt } = deliveries.first().copied().unwrap_or_default();
-    format!("{what}-{}-{item}-{attempt}", actor.number)
+    format!("{what}-{}-{queue}-{item}-{attempt}", actor.number)
 }
 
 /// What the answer to an acknowledgement says, or to its like.

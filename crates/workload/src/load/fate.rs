@@ -111,7 +111,7 @@ async fn nack(
         delay: delay.and_then(|delay| delay.try_into().ok()),
         reject,
         reason: "as the dice fell".to_owned(),
-        request_id: attached.map_or_else(|| request_id(actor, "nack", &deliveries), |_| String::new()),
+        request_id: attached.map_or_else(|| request_id(actor, "nack", RICH, &deliveries), |_| String::new()),
     };
     let delay_ms = delay.map(|delay| delay.as_millis() as u64);
     let call = Call::Nack { queue: RICH, deliveries, delay_ms, reject };
@@ -134,7 +134,7 @@ async fn extend(
         parent: queue_name(&actor.name, RICH),
         deliveries: ids(&deliveries),
         lease: lease.try_into().ok(),
-        request_id: attached.map_or_else(|| request_id(actor, "extend", &deliveries), |_| String::new()),
+        request_id: attached.map_or_else(|| request_id(actor, "extend", RICH, &deliveries), |_| String::new()),
     };
     let call = Call::Extend { queue: RICH, deliveries, lease_ms: lease.as_millis() as u64 };
     let answer = |told: &ExtendLeasesResponse| settled(told.revision, told.results());
