@@ -1,15 +1,18 @@
 //! Turns commands into log entries: what arrives while an entry is on its way shares the next one.
 //!
-//! One proposer serves one leadership of one shard and proposes bound to it. One entry is in flight at a time, so the
-//! order of the queue is the order of the log, and batching needs no timer: it is as wide as a round trip is long.
+//! One proposer serves one leadership of one shard and proposes bound to it. Entries are begun one after the other, so the
+//! order of the queue is the order of the log. One is under way, and a second once there is enough for it; batching needs
+//! no timer, because an entry is as wide as a round trip is long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_proto::log::encode_batch;
-use conclave_raft::{Group, LeaderTerm, ProposeError};
+use conclave_raft::{Group, LeaderTerm, ProposeError, Proposed};
 use conclave_room::{Command, Operation, Outcome};
 use conclave_types::limits::{MAX_BATCH_BYTES, MAX_BATCH_COMMANDS};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -105,52 +108,92 @@ impl ProposerLoop {
     /// Proposes until the leadership ends, or until the group refuses an entry, which ends it. What is still queued then
     /// was never appended and is answered so.
     pub async fn run(mut self, group: Group, term: LeaderTerm, time: Arc<ShardTime>, ended: CancellationToken) {
-        let mut held = None;
+        let mut gathered = Gathered::default();
+        let mut under_way = FuturesOrdered::new();
         loop {
-            let first = match held.take() {
-                Some(proposal) => proposal,
-                None => tokio::select! {
-                    biased;
-                    () = ended.cancelled() => break,
-                    proposal = self.proposals.recv() => match proposal {
-                        Some(proposal) => proposal,
-                        None => return,
-                    },
-                },
+            let may_begin = match under_way.len() {
+                0 => !gathered.is_empty(),
+                others => others < ENTRIES_UNDER_WAY && gathered.fills_an_entry(),
             };
-            let (batch, next) = self.fill(first);
-            held = next;
-            if !propose(&group, term, &time, batch).await {
-                break;
+            if may_begin {
+                let Some(entry) = begin(&group, term, &time, gathered.take()).await else { break };
+                under_way.push_back(entry.end());
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => break,
+                Some(leads) = under_way.next(), if !under_way.is_empty() => {
+                    if !leads {
+                        break;
+                    }
+                }
+                proposal = self.proposals.recv(), if !gathered.is_full() => {
+                    let Some(proposal) = proposal else { break };
+                    gathered.add(proposal);
+                    while !gathered.is_full()
+                        && let Ok(next) = self.proposals.try_recv()
+                    {
+                        gathered.add(next);
+                    }
+                }
             }
         }
         self.room.close();
         self.proposals.close();
-        drop(held);
+        drop(gathered);
         while self.proposals.recv().await.is_some() {}
+        // Their fate is known soon: leadership is over, or about to be.
+        while under_way.next().await.is_some() {}
         // Nobody else may know it yet: the group refuses proposals also while it still counts as led here.
         ended.cancel();
     }
+}
 
-    /// Takes what is queued, up to one entry's limits. Returns the proposal that did not fit.
-    fn fill(&mut self, first: Proposal) -> (Vec<Proposal>, Option<Proposal>) {
-        let mut commands = first.commands.len();
-        let mut bytes = bytes_of(&first.commands);
-        let mut batch = vec![first];
-        while let Ok(next) = self.proposals.try_recv() {
-            commands += next.commands.len();
-            bytes += bytes_of(&next.commands);
-            if commands > MAX_BATCH_COMMANDS || bytes > MAX_BATCH_BYTES {
-                return (batch, Some(next));
-            }
-            batch.push(next);
+/// What the next entry will hold, up to its limits.
+#[derive(Default)]
+struct Gathered {
+    proposals: Vec<Proposal>,
+    commands: usize,
+    bytes: usize,
+    /// The first that does not fit any more.
+    next: Option<Proposal>,
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.proposals.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.next.is_some() || self.commands >= MAX_BATCH_COMMANDS || self.bytes >= MAX_BATCH_BYTES
+    }
+
+    /// Enough to begin another entry before the one under way has ended.
+    fn fills_an_entry(&self) -> bool {
+        self.commands >= SECOND_ENTRY_COMMANDS || self.bytes >= SECOND_ENTRY_BYTES
+    }
+
+    fn add(&mut self, proposal: Proposal) {
+        let commands = self.commands + proposal.commands.len();
+        let bytes = self.bytes + bytes_of(&proposal.commands);
+        if !self.is_empty() && (commands > MAX_BATCH_COMMANDS || bytes > MAX_BATCH_BYTES) {
+            self.next = Some(proposal);
+            return;
         }
-        (batch, None)
+        (self.commands, self.bytes) = (commands, bytes);
+        self.proposals.push(proposal);
+    }
+
+    fn take(&mut self) -> Vec<Proposal> {
+        let Gathered { proposals, next, .. } = std::mem::take(self);
+        next.into_iter().for_each(|next| self.add(next));
+        proposals
     }
 }
 
-/// Proposes one entry and answers everybody in it. Returns whether the leadership still stands.
-async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<Proposal>) -> bool {
+/// Hands one entry over to the group. Where it is refused everybody in it is told, and there is none.
+async fn begin(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<Proposal>) -> Option<Entry> {
     let mut commands = Vec::with_capacity(batch.iter().map(|proposal| proposal.commands.len()).sum());
     let mut waiting = Vec::with_capacity(batch.len());
     for proposal in batch {
@@ -159,30 +202,65 @@ async fn propose(group: &Group, term: LeaderTerm, time: &ShardTime, batch: Vec<P
     }
     let payload = encode_batch(time.stamp(), &commands);
     drop(commands);
-    let failure = loop {
-        match group.propose(payload.clone(), Some(term)).await {
+    loop {
+        match group.begin(payload.clone(), Some(term)).await {
+            Ok(proposed) => return Some(Entry { proposed, waiting }),
+            // Tried again, never given up: what is queued behind it must not overtake it.
+            Err(ProposeError::Overloaded) => tokio::time::sleep(OVERLOADED_PAUSE).await,
+            Err(failure) => {
+                refuse(waiting, &failure);
+                return None;
+            }
+        }
+    }
+}
+
+/// An entry that is under way, and who waits for it.
+struct Entry {
+    proposed: Proposed,
+    waiting: Vec<Waiting>,
+}
+
+impl Entry {
+    /// Waits for its outcome and answers everybody in it. Returns whether the leadership still stands.
+    async fn end(self) -> bool {
+        match self.proposed.outcome().await {
             Ok(reply) => match reply.downcast::<Vec<Outcome>>() {
                 Ok(outcomes) => {
-                    answer(waiting, *outcomes);
-                    return true;
+                    answer(self.waiting, *outcomes);
+                    true
                 }
                 Err(_) => {
                     error!("a reply of another kind came from the state machine");
-                    break Unproposed::Unknown;
+                    refuse(self.waiting, &ProposeError::Unknown);
+                    false
                 }
             },
-            // Tried again, never given up: what is queued behind it must not overtake it.
-            Err(ProposeError::Overloaded) => tokio::time::sleep(OVERLOADED_PAUSE).await,
-            Err(ProposeError::NotLeader { .. }) => break Unproposed::NotLeader,
-            Err(ProposeError::Unknown | ProposeError::Stopped) => break Unproposed::Unknown,
+            Err(failure) => {
+                refuse(self.waiting, &failure);
+                false
+            }
         }
+    }
+}
+
+fn refuse(waiting: Vec<Waiting>, failure: &ProposeError) {
+    let failure = match failure {
+        ProposeError::NotLeader { .. } => Unproposed::NotLeader,
+        // An entry that was too much for the group is tried again before it is begun, never after.
+        ProposeError::Unknown | ProposeError::Stopped | ProposeError::Overloaded => Unproposed::Unknown,
     };
     for waiting in waiting {
         let _ = waiting.answer.send(Err(failure.clone()));
     }
-    false
 }
 
+/// Entries of one shard that are under way at most. With two, the clients of one are answered while the other is on its
+/// way to the disks.
+const ENTRIES_UNDER_WAY: usize = 2;
+/// What makes a second one worth its price: a small one costs as many messages and syncs as a large one.
+const SECOND_ENTRY_COMMANDS: usize = 128;
+const SECOND_ENTRY_BYTES: usize = 64 << 10;
 /// Before an entry that the group was too busy for is tried again.
 const OVERLOADED_PAUSE: Duration = Duration::from_millis(5);
 
@@ -236,4 +314,44 @@ fn bytes_of(commands: &[Command]) -> usize {
 
 fn labels(labels: &std::collections::BTreeMap<String, String>) -> usize {
     labels.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_room::{Advance, Origin};
+
+    use super::*;
+
+    fn proposal(commands: usize) -> Proposal {
+        let command = || Command { origin: Origin::Host, operation: Operation::Advance(Advance { limit: 1 }) };
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Proposal { commands: (0..commands).map(|_| command()).collect(), room, answer: oneshot::channel().0 }
+    }
+
+    fn sizes(proposals: &[Proposal]) -> Vec<usize> {
+        proposals.iter().map(|proposal| proposal.commands.len()).collect()
+    }
+
+    #[test]
+    fn an_entry_gathers_whole_proposals_up_to_its_limit() {
+        let mut gathered = Gathered::default();
+        gathered.add(proposal(SECOND_ENTRY_COMMANDS - 1));
+        assert!(!gathered.fills_an_entry() && !gathered.is_full());
+        gathered.add(proposal(1));
+        assert!(gathered.fills_an_entry() && !gathered.is_full());
+        gathered.add(proposal(MAX_BATCH_COMMANDS - SECOND_ENTRY_COMMANDS - 1));
+        gathered.add(proposal(2));
+        assert!(gathered.is_full(), "the last would be one too many");
+        assert_eq!(sizes(&gathered.take()), [127, 1, MAX_BATCH_COMMANDS - 129]);
+        assert_eq!(sizes(&gathered.take()), [2], "it begins the next entry");
+        assert!(gathered.is_empty() && gathered.take().is_empty());
+    }
+
+    #[test]
+    fn a_proposal_larger_than_an_entry_is_one_of_its_own() {
+        let mut gathered = Gathered::default();
+        gathered.add(proposal(MAX_BATCH_COMMANDS + 1));
+        assert!(gathered.is_full() && gathered.next.is_none());
+        assert_eq!(sizes(&gathered.take()), [MAX_BATCH_COMMANDS + 1]);
+    }
 }

@@ -18,9 +18,10 @@ use openraft::errors::{
     ChangeMembershipError, ClientWriteError, ForwardToLeader, InitializeError as OpenraftInitializeError,
     LinearizableReadError, RaftError,
 };
+use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, Instant as _, Precondition, RaftMetrics, ReadPolicy};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -51,7 +52,7 @@ pub(crate) struct Replica {
     /// The leadership this replica holds by a majority that still answers.
     pub(crate) leading: watch::Receiver<Option<LeaderTerm>>,
     /// One permit for each proposal that may wait for its reply.
-    pub(crate) proposals: Semaphore,
+    pub(crate) proposals: Arc<Semaphore>,
     pub(crate) appends: Semaphore,
     pub(crate) heard: Arc<Heard>,
     /// Leadership is being handed over: new proposals are refused, so that a follower can catch up to the end.
@@ -99,27 +100,20 @@ impl Group {
     /// under that leadership. Answers as soon as leadership is lost, or its majority silent for longer than a follower
     /// would wait.
     pub async fn propose(&self, payload: Bytes, bound_to: Option<LeaderTerm>) -> Result<Reply, ProposeError> {
-        let replica = &*self.0;
+        self.begin(payload, bound_to).await?.outcome().await
+    }
+
+    /// The first half of [`Self::propose`]: hands a payload over to be appended. What is begun later under the same
+    /// leadership is appended later, or not at all.
+    pub async fn begin(&self, payload: Bytes, bound_to: Option<LeaderTerm>) -> Result<Proposed, ProposeError> {
+        let replica = self.0.clone();
         let mut leading = replica.leading.clone();
         let tenure = replica.tenure(&mut leading, bound_to)?;
-        let Ok(_permit) = replica.proposals.try_acquire() else { return Err(ProposeError::Overloaded) };
+        let permit = replica.proposals.clone().try_acquire_owned().map_err(|_| ProposeError::Overloaded)?;
         let (answer, outcome) = oneshot::channel();
         let write = replica.raft.write(Payload(payload)).with_leader(LeaderId::from(tenure));
         write.responder(Answer(answer)).await.map_err(|_| ProposeError::Stopped)?;
-        let outcome = tokio::select! {
-            biased;
-            outcome = outcome => outcome.map_err(|_| ProposeError::Unknown)?,
-            _ = leading.wait_for(|now| *now != Some(tenure)) => return Err(ProposeError::Unknown),
-        };
-        match outcome {
-            // An entry with a payload has a reply; without one the machine broke and the replica stops.
-            Ok(written) => written.data.into_reply().ok_or(ProposeError::Unknown),
-            Err(ClientWriteError::ForwardToLeader(forward)) => {
-                let (leader, term) = replica.forward(forward);
-                Err(ProposeError::NotLeader { leader, term })
-            }
-            Err(_) => Err(ProposeError::Unknown),
-        }
+        Ok(Proposed { replica, tenure, leading, outcome, _permit: permit })
     }
 
     /// Returns once this replica is known to lead and has applied everything acknowledged before the call.
@@ -257,6 +251,38 @@ impl Group {
         let _ = running.keeper.await;
         let _ = running.applier_gone.await;
         self.0.node.forget(self.0.group);
+    }
+}
+
+/// A payload that is on its way. Dropped, it stays on its way, and nobody learns what became of it.
+pub struct Proposed {
+    replica: Arc<Replica>,
+    tenure: LeaderTerm,
+    leading: watch::Receiver<Option<LeaderTerm>>,
+    outcome: oneshot::Receiver<Written>,
+    _permit: OwnedSemaphorePermit,
+}
+
+type Written = Result<ClientWriteResponse<Raft>, ClientWriteError<Raft>>;
+
+impl Proposed {
+    /// The second half of [`Group::propose`].
+    pub async fn outcome(self) -> Result<Reply, ProposeError> {
+        let Proposed { replica, tenure, mut leading, outcome, _permit } = self;
+        let outcome = tokio::select! {
+            biased;
+            outcome = outcome => outcome.map_err(|_| ProposeError::Unknown)?,
+            _ = leading.wait_for(|now| *now != Some(tenure)) => return Err(ProposeError::Unknown),
+        };
+        match outcome {
+            // An entry with a payload has a reply; without one the machine broke and the replica stops.
+            Ok(written) => written.data.into_reply().ok_or(ProposeError::Unknown),
+            Err(ClientWriteError::ForwardToLeader(forward)) => {
+                let (leader, term) = replica.forward(forward);
+                Err(ProposeError::NotLeader { leader, term })
+            }
+            Err(_) => Err(ProposeError::Unknown),
+        }
     }
 }
 

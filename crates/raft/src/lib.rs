@@ -34,7 +34,7 @@ mod wire;
 
 pub use group::{
     BarrierError, Group, GroupStatus, InitializeError, LeaderTerm, Leadership, LocalWriteError, MembershipError,
-    ProposeError, TransferError,
+    ProposeError, Proposed, TransferError,
 };
 pub use keys::state as state_range;
 pub use log_writer::{LogSyncer, LogWriter, Step};

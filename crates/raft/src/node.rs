@@ -141,7 +141,7 @@ impl RaftNode {
             lane,
             leadership: watched_leadership,
             leading: watched_leading,
-            proposals: Semaphore::new(shared.options.core_queue as usize),
+            proposals: Arc::new(Semaphore::new(shared.options.core_queue as usize)),
             appends: Semaphore::new(MAX_APPENDS_IN_WORK),
             heard,
             handing_over: AtomicBool::new(false),

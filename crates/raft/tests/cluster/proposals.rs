@@ -71,3 +71,21 @@ async fn more_proposals_than_may_wait_are_refused_as_overloaded() {
     let overloaded = outcomes.iter().filter(|outcome| **outcome == Err(ProposeError::Overloaded)).count();
     assert_eq!(overloaded, 1, "{outcomes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_begun_first_is_applied_first() {
+    let cluster = Cluster::start(3, RaftOptions::for_tests()).await;
+    let (leader, term) = cluster.leader().await;
+    let group = cluster.group(leader);
+    let payloads: Vec<Bytes> = (0..50).map(|number| Bytes::from(format!("{number}"))).collect();
+    let mut under_way = Vec::new();
+    for payload in &payloads {
+        under_way.push(group.begin(payload.clone(), Some(term)).await.expect("it leads"));
+    }
+    // Whoever waits for the last first changes nothing.
+    for proposed in under_way.into_iter().rev() {
+        proposed.outcome().await.expect("it goes on leading");
+    }
+    let applied: Vec<Bytes> = cluster.ledger(leader).into_iter().map(|(_, payload)| payload).collect();
+    assert_eq!(applied, payloads);
+}
