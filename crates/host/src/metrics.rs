@@ -41,10 +41,9 @@ fn text(status: &GetHostStatusResponse, queues: &[QueueFigures]) -> String {
     let mut page = Page::default();
     page.one("conclave_replicas", Kind::Gauge, "Replicas of shards on this host.", replicas.len() as u64);
     page.one("conclave_leaderships", Kind::Gauge, "Shards that this host leads.", count(|replica| replica.leading));
-    page.head("conclave_replica_stopped", Kind::Gauge, "Whether the replica broke or could not be opened.");
-    for replica in &replicas {
-        page.shard("conclave_replica_stopped", replica.shard, u64::from(replica.stopped_reason.is_some()));
-    }
+    let stopped = replicas.iter().map(|replica| (replica.shard, u64::from(replica.stopped_reason.is_some())));
+    let help = "Whether the replica broke or could not be opened.";
+    page.by_shard("conclave_replica_stopped", Kind::Gauge, help, stopped);
     page.one("conclave_store_number", Kind::Gauge, "Number of the store in use, from 1.", status.store.into());
     let condemned = u64::from(status.store.saturating_sub(1));
     page.one("conclave_stores_condemned_total", Kind::Counter, "Stores that were condemned or lost.", condemned);
@@ -56,70 +55,27 @@ fn text(status: &GetHostStatusResponse, queues: &[QueueFigures]) -> String {
     page.0
 }
 
-/// A metric of the queues of each shard.
-struct OfQueues {
-    name: &'static str,
-    kind: Kind,
-    help: &'static str,
-    value: fn(&QueueFigures) -> u64,
-}
-
-const OF_QUEUES: [OfQueues; 8] = [
-    OfQueues {
-        name: "conclave_queue_items_sent_total",
-        kind: Kind::Counter,
-        help: "Items sent to queues of the shard while it was led here, since the start; duplicates left out.",
-        value: |queues| queues.tally.sent,
-    },
-    OfQueues {
-        name: "conclave_queue_items_delivered_total",
-        kind: Kind::Counter,
-        help: "Deliveries of items while the shard was led here, since the start.",
-        value: |queues| queues.tally.delivered,
-    },
-    OfQueues {
-        name: "conclave_queue_items_acked_total",
-        kind: Kind::Counter,
-        help: "Deliveries acknowledged, or taken at most once, while the shard was led here, since the start.",
-        value: |queues| queues.tally.acked,
-    },
-    OfQueues {
-        name: "conclave_queue_items_given_back_total",
-        kind: Kind::Counter,
-        help: "Deliveries given back without a reject while the shard was led here, since the start.",
-        value: |queues| queues.tally.given_back,
-    },
-    OfQueues {
-        name: "conclave_queue_items_rejected_total",
-        kind: Kind::Counter,
-        help: "Deliveries rejected while the shard was led here, since the start.",
-        value: |queues| queues.tally.rejected,
-    },
-    OfQueues {
-        name: "conclave_queue_receivers_waiting",
-        kind: Kind::Gauge,
-        help: "Receives and consumers in line for an item; 0 where the shard is not led.",
-        value: |queues| queues.takers.waiting,
-    },
-    OfQueues {
-        name: "conclave_queue_receivers_full",
-        kind: Kind::Gauge,
-        help: "Receives and consumers that wait because they hold as much as they may; 0 where the shard is not led.",
-        value: |queues| queues.takers.full,
-    },
-    OfQueues {
-        name: "conclave_queue_delivery_streams",
-        kind: Kind::Gauge,
-        help: "Open streams of deliveries; 0 where the shard is not led.",
-        value: |queues| queues.takers.streams,
-    },
-];
-
+/// Of the queues of each shard.
 fn add_queues(page: &mut Page, queues: &[QueueFigures]) {
-    for OfQueues { name, kind, help, value } in OF_QUEUES {
-        page.head(name, kind, help);
-        queues.iter().for_each(|figures| page.shard(name, figures.shard, value(figures)));
-    }
+    let mut of_each = |name, kind, help, value: fn(&QueueFigures) -> u64| {
+        page.by_shard(name, kind, help, queues.iter().map(|figures| (figures.shard, value(figures))));
+    };
+    let help = "Items sent to queues of the shard while it was led here, since the start; duplicates left out.";
+    of_each("conclave_queue_items_sent_total", Kind::Counter, help, |of| of.tally.sent);
+    let help = "Deliveries of items while the shard was led here, since the start.";
+    of_each("conclave_queue_items_delivered_total", Kind::Counter, help, |of| of.tally.delivered);
+    let help = "Deliveries acknowledged, or taken at most once, while the shard was led here, since the start.";
+    of_each("conclave_queue_items_acked_total", Kind::Counter, help, |of| of.tally.acked);
+    let help = "Deliveries given back without a reject while the shard was led here, since the start.";
+    of_each("conclave_queue_items_given_back_total", Kind::Counter, help, |of| of.tally.given_back);
+    let help = "Deliveries rejected while the shard was led here, since the start.";
+    of_each("conclave_queue_items_rejected_total", Kind::Counter, help, |of| of.tally.rejected);
+    let help = "Receives and consumers in line for an item; 0 where the shard is not led.";
+    of_each("conclave_queue_receivers_waiting", Kind::Gauge, help, |of| of.takers.waiting);
+    let help = "Receives and consumers that wait because they hold as much as they may; 0 where the shard is not led.";
+    of_each("conclave_queue_receivers_full", Kind::Gauge, help, |of| of.takers.full);
+    let help = "Open streams of deliveries; 0 where the shard is not led.";
+    of_each("conclave_queue_delivery_streams", Kind::Gauge, help, |of| of.takers.streams);
 }
 
 #[derive(Default)]
@@ -139,8 +95,11 @@ impl Page {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
-    fn shard(&mut self, name: &str, shard: u32, value: u64) {
-        let _ = writeln!(self.0, "{name}{{shard=\"{shard}\"}} {value}");
+    fn by_shard(&mut self, name: &str, kind: Kind, help: &str, values: impl Iterator<Item = (u32, u64)>) {
+        self.head(name, kind, help);
+        for (shard, value) in values {
+            let _ = writeln!(self.0, "{name}{{shard=\"{shard}\"}} {value}");
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use tracing::error;
 use crate::shard_time::ShardTime;
 
 /// Commands of one shard that are queued or under way. With more, unary calls are shed and sessions stop reading, each
-/// waiting its turn: so one session's full window never stands before another's single frame. One entry that is under
-/// way and one that gathers keep entries full; more would only be latency.
+/// waiting its turn: so one session's full window never stands before another's single frame. Two
+/// of the largest entries; more would only be latency.
 pub const MAX_QUEUED_COMMANDS: usize = 2_048;
 
 /// Why a command has no outcome.

@@ -119,7 +119,6 @@ impl RaftNode {
         let scrub = LogScrub::new(log.clone(), shared.scrub_turn.clone(), shared.options.scrub_bytes_per_second);
         let heard = Arc::new(Heard::default());
         let keeper = Keeper {
-            group,
             replica,
             raft: raft.clone(),
             heard: heard.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use conclave_faults::{Bug, planted};
 use conclave_storage::EngineError;
-use conclave_types::{GroupId, ReplicaId};
+use conclave_types::ReplicaId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{Instant as _, ServerState};
@@ -31,7 +31,6 @@ const DAMAGE_INTERVAL: Duration = Duration::from_secs(1);
 const HEARTBEAT_PHASES: u32 = 64;
 
 pub(crate) struct Keeper {
-    pub(crate) group: GroupId,
     pub(crate) replica: ReplicaId,
     pub(crate) raft: OpenraftHandle,
     pub(crate) heard: Arc<Heard>,
@@ -59,7 +58,7 @@ impl Keeper {
         let mut server = self.raft.server_metrics();
         let mut compacted = self.raft.watch_snapshot_progress();
         let every = self.options.heartbeat_interval;
-        let phase = u32::from(self.group.0) % HEARTBEAT_PHASES;
+        let phase = u32::from(self.log.group.0) % HEARTBEAT_PHASES;
         let mut heartbeat = interval_at(Instant::now() + every * phase / HEARTBEAT_PHASES, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(DAMAGE_INTERVAL);

@@ -51,36 +51,11 @@ impl NewItems {
             return Ok(Outcome::Refused(Refusal::QueueFull));
         }
 
-        let (clock, revision) = (state.clock(), state.next_revision(room)?);
+        let revision = state.next_revision(room)?;
         let first_item = queue.header.last_item + 1;
         for (index, item) in (0..).zip(items).filter(|(index, _)| is_new(index)) {
-            let options = options.remove(&index).unwrap_or_default();
-            queue.header.last_item += 1;
-            let number = queue.header.last_item;
-            let lives_ms = [options.ttl_ms, queue.header.settings.retention_ms].into_iter().flatten().min();
-            let record = Item {
-                sender: sender.clone(),
-                send_time: clock,
-                revision,
-                priority: options.priority,
-                expires: lives_ms.map(|lives| clock.plus_ms(lives)),
-                group: options.group,
-                dead: None,
-                is_fresh: false,
-                item,
-            };
-            let not_before = match options.not_before {
-                NotBefore::Now => None,
-                NotBefore::After(ms) => Some(clock.plus_ms(ms)),
-                NotBefore::At(time) => Some(time),
-            };
-            if let Some(message) = options.message_id {
-                queue.remember(state, &message, number)?;
-            }
-            queue.place(state, number, record, not_before)?;
+            queue.append(state, &sender, revision, item, options.remove(&index).unwrap_or_default())?;
         }
-        queue.header.totals.sent += count;
-        queue.header.meter.at(clock).sent += count;
         queue.store_at(state, revision)?;
         Ok(Outcome::Sent { first_item, revision, duplicates })
     }
@@ -117,33 +92,41 @@ impl Queue {
             && (settings.max_bytes == 0 || self.header.bytes.saturating_add(bytes) <= settings.max_bytes)
     }
 
-    /// Takes items that ask for nothing, into a queue that asks nothing of them either.
-    pub fn take_plain(
+    /// Puts one more item into the queue, behind all others of its priority.
+    pub fn append(
         &mut self,
         state: &mut State<'_>,
         sender: &ParticipantName,
         revision: Revision,
-        items: Vec<Bytes>,
+        item: Bytes,
+        options: ItemOptions,
     ) -> Result<(), TableError> {
-        let (clock, count) = (state.clock(), items.len() as u64);
-        for item in items {
-            self.header.last_item += 1;
-            let record = Item {
-                sender: sender.clone(),
-                send_time: clock,
-                revision,
-                priority: 0,
-                expires: None,
-                group: None,
-                dead: None,
-                is_fresh: false,
-                item,
-            };
-            self.place(state, self.header.last_item, record, None)?;
+        let clock = state.clock();
+        self.header.last_item += 1;
+        let number = self.header.last_item;
+        let lives_ms = [options.ttl_ms, self.header.settings.retention_ms].into_iter().flatten().min();
+        let record = Item {
+            sender: sender.clone(),
+            send_time: clock,
+            revision,
+            priority: options.priority,
+            expires: lives_ms.map(|lives| clock.plus_ms(lives)),
+            group: options.group,
+            dead: None,
+            is_fresh: false,
+            item,
+        };
+        let not_before = match options.not_before {
+            NotBefore::Now => None,
+            NotBefore::After(ms) => Some(clock.plus_ms(ms)),
+            NotBefore::At(time) => Some(time),
+        };
+        if let Some(message) = options.message_id {
+            self.remember(state, &message, number)?;
         }
-        self.header.totals.sent += count;
-        self.header.meter.at(clock).sent += count;
-        Ok(())
+        self.header.totals.sent += 1;
+        self.header.meter.at(clock).sent += 1;
+        self.place(state, number, record, not_before)
     }
 
     /// Whether so much more fits, after what the queue does to make room.

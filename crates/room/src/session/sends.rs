@@ -5,22 +5,37 @@
 //! sends that cannot be refused are taken; the first that could be ends the run and goes its own way.
 
 use bytes::Bytes;
-use conclave_types::{QueueName, Sequence};
+use conclave_types::{ParticipantName, QueueName, Sequence};
 
 use super::{SessionRecord, kept};
 use crate::queue::{Queue, QueueState};
 use crate::room::RoomHeader;
 use crate::state::{Actor, State};
-use crate::{Command, Operation, Origin, Outcome, SessionFrame, TableError};
+use crate::{Command, ItemOptions, Operation, Origin, Outcome, SessionFrame, TableError};
 
 pub(crate) struct Sends {
     /// Who sends; the sequences are those of the first.
     frame: SessionFrame,
-    name: QueueName,
     room: RoomHeader,
     record: SessionRecord,
     queue: Queue,
     outcomes: Vec<(Sequence, Bytes)>,
+}
+
+/// A send by a session, in its room, of items that ask for nothing.
+struct PlainSend<'a> {
+    frame: &'a SessionFrame,
+    queue: &'a QueueName,
+    sender: &'a ParticipantName,
+    items: &'a [Bytes],
+}
+
+impl PlainSend<'_> {
+    fn of(command: &Command) -> Option<PlainSend<'_>> {
+        let Command { origin: Origin::Session(frame), operation } = command else { return None };
+        let Operation::SendItems { room, queue, sender, items, options, .. } = operation else { return None };
+        (options.is_empty() && *room == frame.room).then_some(PlainSend { frame, queue, sender, items })
+    }
 }
 
 impl Sends {
@@ -30,20 +45,19 @@ impl Sends {
         command: &Command,
         next: Option<&Command>,
     ) -> Result<Option<Sends>, TableError> {
-        let (Some(frame), Some(name)) = (frame_of(command), plain_send(command)) else { return Ok(None) };
-        if next.and_then(frame_of).is_none_or(|next| next.session != frame.session) {
+        let Some(PlainSend { frame, queue: name, .. }) = PlainSend::of(command) else { return Ok(None) };
+        if next.and_then(PlainSend::of).is_none_or(|next| next.frame.session != frame.session) {
             return Ok(None);
         }
         let Some(room) = state.active_room(frame.room)? else { return Ok(None) };
         let Some(record) = state.session(frame.room, frame.session)? else { return Ok(None) };
         let Some(number) = state.queue_number(frame.room, name)? else { return Ok(None) };
         let queue = Queue::open(state, frame.room, number)?;
-        let settings = &queue.header.settings;
-        let takes_all = settings.state != QueueState::Closed && settings.retention_ms.is_none();
-        if record.owner != frame.owner || frame.attachment < record.attachment || !takes_all {
+        let is_closed = queue.header.settings.state == QueueState::Closed;
+        if is_closed || record.owner != frame.owner || frame.attachment < record.attachment {
             return Ok(None);
         }
-        let sends = Sends { frame: frame.clone(), name: name.clone(), room, record, queue, outcomes: Vec::new() };
+        let sends = Sends { frame: frame.clone(), room, record, queue, outcomes: Vec::new() };
         if !sends.fits(command) || !next.is_some_and(|next| sends.fits(next)) {
             return Ok(None);
         }
@@ -53,14 +67,13 @@ impl Sends {
 
     /// Whether a command that follows belongs to the run and is sure to take effect.
     pub fn fits(&self, command: &Command) -> bool {
-        let (Some(frame), Some(name)) = (frame_of(command), plain_send(command)) else { return false };
-        let Operation::SendItems { sender, items, .. } = &command.operation else { return false };
+        let Some(PlainSend { frame, queue, sender, items }) = PlainSend::of(command) else { return false };
         frame.session == self.frame.session
             && frame.room == self.frame.room
             && frame.attachment == self.frame.attachment
             && frame.owner == self.frame.owner
             && frame.sequence > self.record.last
-            && *name == self.name
+            && *queue == self.queue.header.name
             // One actor is told to watchers for all.
             && *sender == self.frame.owner
             && self.queue.has_room(items.len() as u64, items.iter().map(|item| item.len() as u64).sum())
@@ -75,7 +88,9 @@ impl Sends {
         let revision = self.room.revision.next();
         self.room.revision = revision;
         let first_item = self.queue.header.last_item + 1;
-        self.queue.take_plain(state, &sender, revision, items)?;
+        for item in items {
+            self.queue.append(state, &sender, revision, item, ItemOptions::default())?;
+        }
         let outcome = Outcome::Sent { first_item, revision, duplicates: Vec::new() };
         self.record.advance(state, &frame);
         self.outcomes.push((frame.sequence, kept::encode(&outcome)?));
@@ -94,24 +109,5 @@ impl Sends {
         queue.store_at(state, revision)?;
         state.keep();
         Ok(())
-    }
-}
-
-fn frame_of(command: &Command) -> Option<&SessionFrame> {
-    match &command.origin {
-        Origin::Session(frame) => Some(frame),
-        Origin::Host | Origin::Call { .. } | Origin::Request { .. } => None,
-    }
-}
-
-/// The queue of a send in its session's room whose items ask for nothing.
-fn plain_send(command: &Command) -> Option<&QueueName> {
-    match &command.operation {
-        Operation::SendItems { room, queue, options, .. }
-            if options.is_empty() && frame_of(command).is_some_and(|frame| frame.room == *room) =>
-        {
-            Some(queue)
-        }
-        _ => None,
     }
 }
