@@ -289,17 +289,23 @@ fn comparable(tables: &MemoryTables) -> BTreeMap<Vec<u8>, Bytes> {
     dump
 }
 
+/// Applies the steps as one entry, one by one, and divided as they say; hands out the first and the last state.
+fn alike_however_divided(steps: &[Step]) -> Result<(MemoryTables, MemoryTables), TestCaseError> {
+    let (whole, outcomes) = run(steps, |_| false, |_| false, false);
+    let (single, single_outcomes) = run(steps, |_| true, |_| true, true);
+    let (divided, divided_outcomes) = run(steps, |step| step.2, |step| step.3, true);
+    prop_assert_eq!(&outcomes, &single_outcomes);
+    prop_assert_eq!(&outcomes, &divided_outcomes);
+    prop_assert_eq!(comparable(&whole), comparable(&single));
+    prop_assert_eq!(comparable(&whole), comparable(&divided));
+    Ok((whole, divided))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn division_into_entries_and_batches_changes_nothing(steps in prop::collection::vec(step(), 1..80)) {
-        let (whole, outcomes) = run(&steps, |_| false, |_| false, false);
-        let (single, single_outcomes) = run(&steps, |_| true, |_| true, true);
-        let (divided, divided_outcomes) = run(&steps, |step| step.2, |step| step.3, true);
-        prop_assert_eq!(&outcomes, &single_outcomes);
-        prop_assert_eq!(&outcomes, &divided_outcomes);
-        prop_assert_eq!(comparable(&whole), comparable(&single));
-        prop_assert_eq!(comparable(&whole), comparable(&divided));
+        let (whole, divided) = alike_however_divided(&steps)?;
         for number in 1..4 {
             let room = RoomUid { slot: SLOT, number: RoomNumber(number) };
             let documents = |tables| read::list_documents(tables, GROUP, room, None, 9).unwrap();
@@ -313,13 +319,7 @@ proptest! {
 
     #[test]
     fn a_run_of_sends_is_what_its_sends_are(steps in sends()) {
-        let (whole, outcomes) = run(&steps, |_| false, |_| false, false);
-        let (single, single_outcomes) = run(&steps, |_| true, |_| true, false);
-        let (divided, divided_outcomes) = run(&steps, |step| step.2, |step| step.3, false);
-        prop_assert_eq!(&outcomes, &single_outcomes);
-        prop_assert_eq!(&outcomes, &divided_outcomes);
-        prop_assert_eq!(comparable(&whole), comparable(&single));
-        prop_assert_eq!(comparable(&whole), comparable(&divided));
+        alike_however_divided(&steps)?;
     }
 
     #[test]
